@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+# A facade over CMake: make demo, make test, make install. See CONTRIBUTING.md for the rest.
+BUILD  ?= build
+PREFIX ?= /usr/local
+CMAKE   = cmake -G Ninja -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+
+.PHONY: all build deps demo test bench install format lint clean
+
+all: build
+
+build: deps
+	@$(CMAKE) -B $(BUILD) >/dev/null
+	@cmake --build $(BUILD)
+
+# Installs what is missing, on Debian.
+deps:
+	@scripts/install-deps build
+
+demo: build
+	@scripts/demo $(BUILD)
+
+test:
+	@scripts/install-deps test
+	@scripts/test $(BUILD)
+
+bench: build
+	@scripts/bench $(BUILD)
+
+install: build
+	@DESTDIR=$(DESTDIR) cmake --install $(BUILD)
+
+format:
+	@scripts/install-deps test
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+lint:
+	@scripts/install-deps test
+	@scripts/lint $(BUILD)
+
+clean:
+	rm -rf build build-*

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * neoq.h -- background jobs for C.
+ *
+ *   static int hello(neoq_ctx *ctx, void *arg)
+ *   {
+ *       const neoq_job *job = neoq_ctx_job(ctx);
+ *       printf("%s: %s\n", job->id, (const char *)job->payload);
+ *       return NEOQ_OK;
+ *   }
+ *
+ *   neoq *nq;
+ *   neoq_open(&nq, "sqlite:jobs.db", NULL);
+ *   neoq_start(nq, &(neoq_handler){ .queue = "hello", .handle = hello, .concurrency = 4 });
+ *   neoq_enqueue(nq, &(neoq_job){ .queue = "hello", .payload = "{\"message\":\"hi\"}" }, NULL);
+ *   neoq_drain(nq, NEOQ_SECONDS(10));
+ *   neoq_close(nq);
+ *
+ * Conventions. Every options struct may be zeroed: zero means the documented default. Functions
+ * return NEOQ_OK or a negative status, and leave words about it in neoq_error_message(), which is
+ * per thread. Strings and payloads passed in are copied before the call returns. All functions
+ * may be called from any thread unless they say otherwise. Instants are UTC.
+ */
+#ifndef NEOQ_H
+#define NEOQ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- time ------------------------------------------------------------------------------- */
+
+typedef int64_t neoq_time;     /* microseconds since 1970-01-01T00:00:00Z; 0 = not set */
+typedef int64_t neoq_duration; /* microseconds */
+
+#define NEOQ_MILLISECONDS(n) ((neoq_duration)(n) * 1000)
+#define NEOQ_SECONDS(n)      ((neoq_duration)(n) * 1000000)
+#define NEOQ_MINUTES(n)      NEOQ_SECONDS((neoq_duration)(n) * 60)
+#define NEOQ_HOURS(n)        NEOQ_MINUTES((neoq_duration)(n) * 60)
+#define NEOQ_FOREVER         ((neoq_duration)-1)
+
+neoq_time neoq_now(void);
+
+/* ---- status ----------------------------------------------------------------------------- */
+
+typedef enum neoq_status {
+    NEOQ_OK = 0,
+    NEOQ_EINVAL = -1,       /* an argument or option is malformed; nothing was done */
+    NEOQ_ENOMEM = -2,
+    NEOQ_EDUPLICATE = -3,   /* a job with this fingerprint is already waiting or running */
+    NEOQ_ENOTFOUND = -4,    /* no such job, queue or schedule */
+    NEOQ_EEXIST = -5,       /* the queue already has a handler in this neoq */
+    NEOQ_EFULL = -6,        /* the queue is at its capacity */
+    NEOQ_ETIMEOUT = -7,     /* the time allowed ran out (connection, drain, shutdown) */
+    NEOQ_EBACKEND = -8,     /* the store cannot be reached or refused the operation */
+    NEOQ_ESCHEMA = -9,      /* the store holds another version's data: migrate first */
+    NEOQ_ETOOBIG = -10,     /* payload larger than the limit */
+    NEOQ_ESTATE = -11,      /* not possible in the job's or the neoq's present state */
+    NEOQ_EUNSUPPORTED = -12,/* this backend cannot do it */
+    NEOQ_ELOST = -13,       /* the lease on the job was lost; another worker may have it */
+    NEOQ_EFAILED = -14,     /* a handler's own failure: see neoq_fail() and its kin */
+    NEOQ_EUNKNOWN = -15     /* the answer was lost: the job may or may not be stored; repeating the same
+                               call with the same id is safe and tells */
+} neoq_status;
+
+const char *neoq_status_name(int status);   /* "NEOQ_EDUPLICATE" */
+const char *neoq_error_message(void);       /* this thread's last failure, in words; never NULL */
+
+/* ---- jobs ------------------------------------------------------------------------------- */
+
+#define NEOQ_ID_SIZE 128                    /* bytes for a job id in text, with its NUL */
+
+typedef enum neoq_state {
+    NEOQ_SCHEDULED = 1,     /* waits for run_after */
+    NEOQ_READY,             /* may be run now */
+    NEOQ_RUNNING,           /* leased to a worker */
+    NEOQ_RETRYING,          /* failed; waits for run_after to be run again */
+    NEOQ_DONE,              /* succeeded and was kept (retention) */
+    NEOQ_DEAD               /* out of retries, past its deadline, discarded or cancelled */
+} neoq_state;
+
+typedef enum neoq_unique {
+    NEOQ_UNIQUE_DEFAULT = 0,/* what neoq_options says; that defaults to NEOQ_UNIQUE_ON */
+    NEOQ_UNIQUE_ON,         /* no second unfinished job with this queue and fingerprint */
+    NEOQ_UNIQUE_OFF
+} neoq_unique;
+
+#define NEOQ_NO_RETRIES (-1)
+
+/* A job: what neoq_enqueue() takes and what a handler sees. Fields marked * are set by neoq. */
+typedef struct neoq_job {
+    const char *id;              /* NULL = made by neoq (UUIDv7); else a UUID of yours, which makes a repeat safe */
+    const char *queue;           /* 1..200 bytes of UTF-8 */
+    const void *payload;         /* JSON by convention, any bytes allowed; NUL-terminated on reading */
+    size_t payload_size;         /* 0 = payload is a NUL-terminated string */
+    const char *fingerprint;     /* NULL = MD5 of queue and payload, in hex, as Go's neoq computes it */
+    neoq_unique unique;
+    neoq_time run_after;         /* 0 = now */
+    neoq_time deadline;          /* after it the job is not run (any more); 0 = none */
+    int priority;                /* 0 = normal, higher runs first */
+    int max_retries;             /* 0 = the default (23), NEOQ_NO_RETRIES = none */
+    const neoq_duration *retry_waits; /* NULL = exponential backoff; else the wait before each retry, */
+    size_t retry_wait_count;     /*        and their count is the number of retries */
+    neoq_duration retention;     /* how long to keep the finished job; 0 = the option's */
+    const char *metadata;        /* a JSON object: trace context, tags; may be NULL */
+
+    neoq_state state;            /* * */
+    int retries;                 /* * retries so far: 0 on the first run */
+    int64_t epoch;               /* * number of this run; with id, a key that makes outside effects idempotent */
+    neoq_time created_at;        /* * */
+    neoq_time ran_at;            /* * when its last run began; 0 = never */
+    neoq_time finished_at;       /* * */
+    const char *error;           /* * words of the last failure, or NULL */
+    const void *result;          /* * what neoq_set_result() left, or NULL */
+    size_t result_size;          /* * */
+} neoq_job;
+
+/* ---- opening ---------------------------------------------------------------------------- */
+
+typedef struct neoq neoq;        /* one open store, its workers and its schedules */
+
+typedef enum neoq_log_level { NEOQ_LOG_ERROR = 1, NEOQ_LOG_WARN, NEOQ_LOG_INFO, NEOQ_LOG_DEBUG } neoq_log_level;
+typedef void (*neoq_logger)(neoq_log_level level, const char *message, void *arg);
+
+typedef struct neoq_options {
+    neoq_logger log;                    /* NULL = stderr */
+    void *log_arg;
+    neoq_log_level log_level;           /* 0 = INFO */
+    neoq_duration job_check_interval;   /* look for due future jobs; 0 = 1 s */
+    neoq_duration poll_interval;        /* look for missed jobs where notification failed; 0 = 10 s */
+    neoq_duration lease;                /* a crashed worker's job is run again after this; 0 = 30 s */
+    neoq_duration shutdown_timeout;     /* 0 = 8 s */
+    neoq_duration connect_timeout;      /* 0 = 30 s */
+    neoq_duration retention;            /* keep done jobs; 0 = delete at once, NEOQ_FOREVER = keep */
+    neoq_duration dead_retention;       /* keep dead jobs; 0 = 90 days, NEOQ_FOREVER = keep */
+    neoq_duration capacity_wait;        /* wait on a full queue before NEOQ_EFULL; 0 = for ever */
+    neoq_unique unique;
+    size_t max_payload;                 /* 0 = 1 MiB */
+    int max_connections;                /* 0 = the backend's default */
+    neoq_duration idle_transaction_timeout; /* Postgres; 0 = 30 s */
+    bool asynchronous_commit;           /* Postgres, SQLite: faster, may lose the last moments on power loss */
+    const char *schema;                 /* Postgres: schema name; Redis: unused. NULL = "neoq" */
+} neoq_options;
+
+/*
+ * url: "memory:", "sqlite:PATH", "postgres://..." or a libpq DSN, "redis://[user:pw@]host[:port][/db]",
+ * "rediss://", "redis+unix://PATH", or a scheme registered with neoq_register_backend().
+ */
+int neoq_open(neoq **out, const char *url, const neoq_options *options);
+void neoq_close(neoq *nq);       /* shuts down if running; NULL is allowed */
+
+/* ---- enqueueing ------------------------------------------------------------------------- */
+
+/* id may be NULL; else it takes NEOQ_ID_SIZE bytes. On NEOQ_EDUPLICATE it holds the job that exists. */
+int neoq_enqueue(neoq *nq, const neoq_job *job, char *id);
+
+typedef struct neoq_enqueued { int status; char id[NEOQ_ID_SIZE]; } neoq_enqueued;
+/* All jobs in one transaction (Redis: one a queue, in pieces); a duplicate does not stop the others. results may be NULL. */
+int neoq_enqueue_many(neoq *nq, const neoq_job *jobs, size_t count, neoq_enqueued *results);
+
+/* ---- handling --------------------------------------------------------------------------- */
+
+typedef struct neoq_ctx neoq_ctx;                         /* one run of one job */
+typedef int (*neoq_handle)(neoq_ctx *ctx, void *arg);     /* NEOQ_OK, or what neoq_fail() and its kin return */
+typedef void (*neoq_recover)(const neoq_job *job, const char *error, void *arg);
+
+typedef enum neoq_isolation {
+    NEOQ_THREAD = 0,        /* handlers share the process; timeouts are cooperative */
+    NEOQ_PROCESS            /* each runs in a child process: a crash costs one run, a timeout kills */
+} neoq_isolation;
+
+typedef struct neoq_handler {
+    const char *queue;
+    neoq_handle handle;
+    void *arg;
+    int concurrency;            /* 0 = 50 */
+    neoq_duration timeout;      /* of one run; 0 = 30 s, NEOQ_FOREVER = none */
+    int64_t capacity;           /* enqueueing waits while the queue holds this many; 0 = no bound */
+    int weight;                 /* share of this queue among the queues of this neoq; 0 = 1 */
+    neoq_isolation isolation;
+    neoq_recover on_crash;      /* after a crash or an abandoned run */
+    neoq_duration kill_after;   /* NEOQ_PROCESS: from SIGTERM to SIGKILL; 0 = 5 s */
+    size_t memory_limit;        /* NEOQ_PROCESS: bytes of address space a run may take; 0 = none */
+    neoq_duration cpu_limit;    /* NEOQ_PROCESS: processor time of one run; 0 = none */
+    int recycle_after;          /* NEOQ_PROCESS: runs before a child is replaced; 0 = 1000 */
+} neoq_handler;
+
+int neoq_start(neoq *nq, const neoq_handler *handler);
+/*
+ * Runs handler on a cron schedule: five fields, six with seconds first, or @hourly, @daily, @weekly,
+ * @monthly, @yearly, @every DURATION; a leading "TZ=Area/City " or "CRON_TZ=..." sets the zone (UTC
+ * otherwise). However many processes start the same schedule on one store, each tick is enqueued once.
+ * handler->queue may be NULL: then it is derived from the spec.
+ */
+int neoq_start_cron(neoq *nq, const char *spec, const neoq_handler *handler);
+int neoq_cron_next(const char *spec, neoq_time after, neoq_time *next);
+
+/*
+ * Schedules kept in the store: each tick enqueues a copy of job, once, by whichever neoq on the store is tending it
+ * (any that has started a handler or called neoq_tend()). A schedule of the same name is replaced. Unless the job sets
+ * `unique` or a fingerprint of its own, a tick's job is made even while the job of the tick before is unfinished.
+ * Ticks that nobody was there for are made up for: all of the last minute, else the latest of the last hour.
+ */
+int neoq_schedule(neoq *nq, const char *name, const char *spec, const neoq_job *job);
+int neoq_unschedule(neoq *nq, const char *name);
+int neoq_tend(neoq *nq);        /* schedules, recovery and retention, without a handler */
+
+/*
+ * Calls observer after each run that ended here, once the store has written it down: job as it is now (job->state
+ * tells what became of it), run as in neoq_runs(). It is called from threads of neoq's own, several at once; both
+ * pointers live until it returns. One observer a neoq, set before neoq_start(): NEOQ_ESTATE afterwards.
+ */
+typedef struct neoq_run_info neoq_run_info;
+typedef void (*neoq_observer)(const neoq_job *job, const neoq_run_info *run, void *arg);
+int neoq_observe(neoq *nq, neoq_observer observer, void *arg);
+
+int neoq_drain(neoq *nq, neoq_duration timeout);      /* until the started queues hold nothing runnable */
+int neoq_shutdown(neoq *nq, neoq_duration timeout);   /* stop taking jobs, let running ones finish; 0 = the option's */
+int neoq_run(neoq *nq);                               /* a daemon's main loop: until SIGINT or SIGTERM, then neoq_shutdown() */
+
+const neoq_job *neoq_ctx_job(const neoq_ctx *ctx);
+bool neoq_ctx_cancelled(const neoq_ctx *ctx);         /* timeout, deadline, cancel, lost lease or shutdown */
+int neoq_ctx_cancel_fd(neoq_ctx *ctx);                /* becomes readable when cancelled; for poll() */
+neoq_duration neoq_ctx_remaining(const neoq_ctx *ctx);
+
+/* Each returns what the handler should return. */
+int neoq_fail(neoq_ctx *ctx, const char *format, ...);                          /* retried by the job's policy */
+int neoq_retry_in(neoq_ctx *ctx, neoq_duration wait, const char *format, ...);  /* retried after wait */
+int neoq_snooze(neoq_ctx *ctx, neoq_duration wait);                             /* run again later; costs no retry */
+int neoq_discard(neoq_ctx *ctx, const char *format, ...);                       /* dead at once */
+int neoq_slow_down(neoq_ctx *ctx, const char *format, ...);                     /* fail, and back the whole queue off: 100 ms, doubling to 60 s */
+
+int neoq_set_progress(neoq_ctx *ctx, int percent, const char *note);
+int neoq_set_result(neoq_ctx *ctx, const void *result, size_t size);
+/* What a program that the handler ran left behind, for the run's record (neoq_run_info). */
+int neoq_set_exit(neoq_ctx *ctx, int exit_code, int signal, neoq_duration cpu_time, int64_t peak_memory);
+
+/* ---- looking and steering --------------------------------------------------------------- */
+
+typedef struct neoq_job_set neoq_job_set;             /* jobs read from a store; owns their memory */
+typedef struct neoq_filter {
+    const char *queue;          /* NULL = all */
+    neoq_state state;           /* 0 = all */
+    const char *after_id;       /* page on from this job */
+    size_t limit;               /* 0 = 100 */
+} neoq_filter;
+
+int neoq_find(neoq *nq, const neoq_filter *filter, neoq_job_set **out);
+int neoq_get(neoq *nq, const char *id, neoq_job_set **out);                     /* one job, or NEOQ_ENOTFOUND */
+size_t neoq_job_set_count(const neoq_job_set *set);
+const neoq_job *neoq_job_set_at(const neoq_job_set *set, size_t i);
+void neoq_job_set_free(neoq_job_set *set);
+
+int neoq_retry_now(neoq *nq, const char *id);         /* dead, retrying or scheduled -> ready */
+int neoq_cancel(neoq *nq, const char *id);            /* waiting -> dead; running -> its ctx is cancelled, then dead */
+int neoq_delete(neoq *nq, const char *id);            /* not while running */
+
+typedef struct neoq_queue_info {
+    char name[201];
+    bool paused;
+    int64_t scheduled, ready, running, retrying, done, dead;
+    int64_t processed, failed;                        /* runs since the store was made */
+    neoq_duration latency;                            /* age of the oldest ready job */
+} neoq_queue_info;
+
+int neoq_queues(neoq *nq, neoq_queue_info **out, size_t *count);                /* free() the array */
+
+struct neoq_run_info {                                /* one run of a job */
+    int64_t epoch;
+    char worker[64];
+    neoq_time started_at, finished_at;                /* 0 = still running */
+    char outcome[16];                                 /* done failed snoozed discarded timeout crashed cancelled lost released */
+    char error[512];
+    int exit_code, signal;                            /* of a process; 0 otherwise */
+    neoq_duration cpu_time;
+    int64_t peak_memory;                              /* bytes; 0 = not known */
+};
+int neoq_runs(neoq *nq, const char *id, neoq_run_info **out, size_t *count);    /* newest first, the last 25; free() */
+
+typedef struct neoq_worker_info {
+    char id[64], host[128];
+    int pid;
+    neoq_time started_at, seen_at;
+    int running, capacity;                            /* runs now, runs at the most */
+} neoq_worker_info;
+int neoq_workers(neoq *nq, neoq_worker_info **out, size_t *count);              /* free() */
+
+typedef struct neoq_schedule_info {
+    char name[201], spec[256], queue[201];
+    neoq_time last_at, next_at;
+} neoq_schedule_info;
+int neoq_schedules(neoq *nq, neoq_schedule_info **out, size_t *count);          /* free() */
+int neoq_pause(neoq *nq, const char *queue);
+int neoq_resume(neoq *nq, const char *queue);
+int neoq_purge(neoq *nq, const char *queue, neoq_state state, int64_t *purged); /* state 0 = all but running */
+/* Forgets the queue with all its jobs and counts. NEOQ_ESTATE while a job of it runs, NEOQ_ENOTFOUND. */
+int neoq_remove_queue(neoq *nq, const char *queue);
+/* What the running job last told by neoq_set_progress(): percent -1 and an empty note if nothing. note may be NULL. */
+int neoq_get_progress(neoq *nq, const char *id, int *percent, char *note, size_t note_size);
+
+/* ---- extending -------------------------------------------------------------------------- */
+
+typedef struct neoq_backend neoq_backend;             /* the operations a store offers: <neoq/backend.h> */
+int neoq_register_backend(const neoq_backend *backend);
+
+const char *neoq_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * neoq/backend.h -- what a store offers.
+ *
+ * A store keeps jobs; the runtime runs them. Between them lies this table of operations, each on a batch.
+ * The four stores that come with neoq implement it, and so may yours: fill a neoq_backend, hand it to
+ * neoq_register_backend(), and open it by its scheme.
+ *
+ * Rules that every store keeps, and that the conformance suite checks:
+ *  - A run is named by (job id, epoch). Claiming raises the epoch; a settlement that names another epoch, or a
+ *    job that is not running, changes nothing and gets NEOQ_ELOST.
+ *  - What an operation reports as done is as durable as the store promises to be.
+ *  - The decision what becomes of a run is the runtime's (one pure function); the store writes it down. The one
+ *    thing a store decides is this: a run whose cancellation was asked for ends dead, whatever was asked.
+ *  - At most one unfinished job of a queue has a given fingerprint, among jobs whose `unique` is NEOQ_UNIQUE_ON.
+ *  - Every operation may be called from any thread, several at once. Pointers passed in are borrowed for the
+ *    call; strings handed to a callback live until it returns.
+ *  - Statuses are those of <neoq.h>; words go to neoq_set_error().
+ */
+#ifndef NEOQ_BACKEND_H
+#define NEOQ_BACKEND_H
+
+#include <neoq.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NEOQ_BACKEND_VERSION 1
+
+/* The store's own state; each backend defines it. */
+typedef struct neoq_store neoq_store;
+
+/*
+ * Clock, randomness and sleep: all that a store or the runtime knows of them comes from this table, so that a test
+ * can put a virtual one in its place.
+ */
+typedef struct neoq_clock neoq_clock;
+struct neoq_clock {
+    neoq_time (*now)(const neoq_clock *clock);   /* wall time, UTC */
+    int64_t (*steady)(const neoq_clock *clock);  /* microseconds that pass evenly, also while suspended */
+    uint64_t (*random)(const neoq_clock *clock); /* 64 uniform bits */
+    /* How many microseconds a sleeper may really sleep towards the steady instant: 0 = it has come,
+     * -1 = until somebody wakes it (as a virtual clock does when it is moved). */
+    int64_t (*left)(const neoq_clock *clock, int64_t until);
+};
+
+/* Sets this thread's neoq_error_message() and returns status, for `return neoq_set_error(...)`. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+int neoq_set_error(int status, const char *format, ...);
+
+typedef struct neoq_store_config {
+    const char *url;             /* as given to neoq_open() */
+    const neoq_options *options; /* with every default filled in */
+    const neoq_clock *clock;     /* outlives the store */
+} neoq_store_config;
+
+/*
+ * A claimed run. job is a view of memory that the store owns until release(); hold is the store's to use.
+ */
+typedef struct neoq_claimed {
+    neoq_job job;
+    void *hold;
+} neoq_claimed;
+
+/* What becomes of a run, as the runtime decided. */
+typedef struct neoq_settlement {
+    const char *id;
+    int64_t epoch;
+    void *hold;                  /* the run's, or NULL: found by id then */
+    neoq_state state;            /* NEOQ_DONE, _DEAD, _RETRYING, _SCHEDULED (snoozed) or _READY (released) */
+    bool forget;                 /* done and not kept: the job and its history are deleted */
+    neoq_time run_after;         /* of _RETRYING and _SCHEDULED */
+    neoq_time keep_until;        /* of _DONE and _DEAD; 0 = for ever */
+    neoq_time cancel_keep_until; /* the same, should it end dead because its cancellation was asked for */
+    const char *error;           /* NULL = the job's error becomes NULL */
+    const void *result;
+    size_t result_size;
+    bool slow_down;      /* back the whole queue off, 100 ms doubling to 60 s; a done run resets it */
+    const char *outcome; /* the word for the job's history: "failed" (neoq_run_info) */
+    neoq_time finished_at;
+    int exit_code, signal; /* for the history, as is what follows */
+    neoq_duration cpu_time;
+    int64_t peak_memory;
+    int status;     /* out: NEOQ_OK or NEOQ_ELOST */
+    bool cancelled; /* out: it ended dead because its cancellation had been asked for */
+} neoq_settlement;
+
+typedef struct neoq_claim {
+    const char *queue;
+    size_t limit;
+} neoq_claim;
+
+/*
+ * Finished runs go in, new runs come out: one transaction, one round trip. Settlements first.
+ */
+typedef struct neoq_exchange {
+    const char *worker; /* id of the claiming worker, which has a lease; NULL = claims nothing */
+    neoq_settlement *settlements;
+    size_t settlement_count;
+    const neoq_claim *claims; /* in the order in which they are to be served */
+    size_t claim_count;
+    neoq_claimed *runs;            /* out: room for the sum of all limits */
+    size_t run_count;              /* out */
+    char (*cancels)[NEOQ_ID_SIZE]; /* out: running jobs of this worker to be cancelled; may come more than once */
+    size_t cancel_room;
+    size_t cancel_count; /* out */
+    neoq_time next_due;  /* out: when the first job of these queues falls due that is not ready now; 0 = none */
+    uint64_t seen;       /* out: for wait() */
+} neoq_exchange;
+
+/* A worker tells that it lives. */
+typedef struct neoq_beat {
+    neoq_worker_info worker; /* seen_at is the store's to set */
+    neoq_duration lease;     /* from now; 0 = the worker leaves, and has settled or released its runs */
+    bool join;               /* registers a new id */
+} neoq_beat;
+
+typedef enum neoq_action {
+    NEOQ_ACTION_RETRY = 1, /* dead, retrying or scheduled -> ready */
+    NEOQ_ACTION_CANCEL,    /* waiting -> dead; running -> marked for its worker to see */
+    NEOQ_ACTION_DELETE     /* not while running */
+} neoq_action;
+
+typedef enum neoq_queue_action {
+    NEOQ_QUEUE_PAUSE = 1,
+    NEOQ_QUEUE_RESUME,
+    NEOQ_QUEUE_CAPACITY, /* value jobs may wait; 0 = no bound */
+    NEOQ_QUEUE_REMOVE    /* with every job of it that is not running; NEOQ_ESTATE if some are */
+} neoq_queue_action;
+
+typedef struct neoq_schedule_record {
+    neoq_schedule_info info; /* info.queue is the job's queue */
+    bool stored;             /* tended by everybody; else only by the neoqs that started it */
+    neoq_job job;            /* what each tick enqueues */
+} neoq_schedule_record;
+
+typedef struct neoq_progress {
+    int percent; /* 0..100 */
+    char note[256];
+    neoq_time at; /* when it was set; 0 = never */
+} neoq_progress;
+
+/* Callbacks of the listing operations: NEOQ_OK to go on, anything else ends the listing with that status. */
+typedef int (*neoq_each_job)(const neoq_job *job, void *arg);
+typedef int (*neoq_each_run)(const neoq_run_info *run, void *arg);
+typedef int (*neoq_each_queue)(const neoq_queue_info *queue, void *arg);
+typedef int (*neoq_each_worker)(const neoq_worker_info *worker, void *arg);
+typedef int (*neoq_each_schedule)(const neoq_schedule_record *schedule, void *arg);
+
+struct neoq_backend {
+    uint32_t version;   /* NEOQ_BACKEND_VERSION */
+    uint32_t size;      /* sizeof(neoq_backend) */
+    const char *scheme; /* "sqlite": what stands before the first ':' of a URL */
+
+    int (*open)(neoq_store **out, const neoq_store_config *config);
+    void (*close)(neoq_store *store);
+
+    /* Jobs come checked and complete: id, payload_size, max_retries (-1 or more), unique (ON or OFF), fingerprint
+     * (NULL only when OFF), retention. An id that is there already is NEOQ_OK and stores nothing. results has one
+     * entry a job; NEOQ_EFULL at once where the queue is at its capacity. */
+    int (*enqueue)(neoq_store *store, const neoq_job *jobs, size_t count, neoq_enqueued *results);
+
+    int (*exchange)(neoq_store *store, neoq_exchange *exchange);
+    void (*release)(neoq_store *store, neoq_claimed *run);
+
+    /* Sleeps until something may have changed since `seen`, until the steady instant, or until wake(). */
+    void (*wait)(neoq_store *store, uint64_t seen, int64_t until);
+    void (*wake)(neoq_store *store);
+
+    /* NEOQ_ELOST: tend() found the lease over and gave the runs away; this id never comes back to life. A lease that
+     * is over but was not found so by anybody is renewed. */
+    int (*beat)(neoq_store *store, const neoq_beat *beat);
+
+    /* Deletes what retention is over for (at most `limit` jobs), and hands out up to `limit` running jobs whose
+     * worker's lease is over, to be settled as lost. */
+    int (*tend)(neoq_store *store, size_t limit, neoq_claimed *lost, size_t *lost_count);
+
+    /* filter->limit 0 = no limit. In order of id. */
+    int (*find)(neoq_store *store, const neoq_filter *filter, neoq_each_job each, void *arg);
+    int (*get)(neoq_store *store, const char *id, neoq_each_job each, void *arg);
+    int (*runs)(neoq_store *store, const char *id, neoq_each_run each, void *arg); /* newest first, 25 at most */
+    int (*steer)(neoq_store *store, neoq_action action, const char *id, neoq_time keep_until);
+    int (*purge)(neoq_store *store, const char *queue, neoq_state state, int64_t *purged);
+
+    int (*queues)(neoq_store *store, neoq_each_queue each, void *arg);
+    int (*set_queue)(neoq_store *store, const char *queue, neoq_queue_action action, int64_t value);
+    int (*workers)(neoq_store *store, neoq_each_worker each, void *arg);
+
+    int (*schedules)(neoq_store *store, neoq_each_schedule each, void *arg);
+    /* Puts the schedule; one of the same name and spec and kind keeps its last_at and next_at. */
+    int (*set_schedule)(neoq_store *store, const neoq_schedule_record *schedule);
+    int (*remove_schedule)(neoq_store *store, const char *name);
+    /* If the schedule's next_at still is `expected`: moves it to `next`, with last_at = the last tick, and enqueues
+     * the jobs, in one transaction. NEOQ_ELOST: somebody else did it. */
+    int (*tick)(neoq_store *store, const char *name, neoq_time expected, neoq_time last, neoq_time next,
+                const neoq_job *jobs, size_t count, neoq_enqueued *results);
+
+    int (*set_progress)(neoq_store *store, const char *id, int64_t epoch, const neoq_progress *progress);
+    int (*get_progress)(neoq_store *store, const char *id, neoq_progress *progress);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif
