@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+#include "backend/sqlite/schema.h"
+
+#include <neoq.h>
+
+#include "backend/sqlite/database.h"
+#include "base/error.h"
+
+static const char create[] =
+    "CREATE TABLE neoq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+    "INSERT INTO neoq_meta VALUES('schema', 1);"
+    "CREATE TABLE neoq_queues("
+    "  id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, paused INT NOT NULL DEFAULT 0,"
+    "  capacity INT NOT NULL DEFAULT 0, slow_wait INT NOT NULL DEFAULT 0, slow_until INT NOT NULL DEFAULT 0,"
+    "  scheduled INT NOT NULL DEFAULT 0, ready INT NOT NULL DEFAULT 0, running INT NOT NULL DEFAULT 0,"
+    "  retrying INT NOT NULL DEFAULT 0, done INT NOT NULL DEFAULT 0, dead INT NOT NULL DEFAULT 0,"
+    "  processed INT NOT NULL DEFAULT 0, failed INT NOT NULL DEFAULT 0);"
+    /* AUTOINCREMENT: a rid is never used twice, so a late finish cannot hit another job. */
+    "CREATE TABLE neoq_jobs("
+    "  rid INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, queue INT NOT NULL, state INT NOT NULL,"
+    "  priority INT NOT NULL, run_after INT NOT NULL, created_at INT NOT NULL, max_retries INT NOT NULL,"
+    "  retries INT NOT NULL DEFAULT 0, epoch INT NOT NULL DEFAULT 0, ran_at INT NOT NULL DEFAULT 0,"
+    "  guarded INT, fingerprint, payload BLOB NOT NULL, deadline INT, retention INT, retry_waits BLOB, metadata TEXT,"
+    "  finished_at INT, keep_until INT, error TEXT, result BLOB, progress INT, progress_note TEXT, progress_at INT);"
+    "CREATE UNIQUE INDEX neoq_jobs_id ON neoq_jobs(id);"
+    "CREATE UNIQUE INDEX neoq_jobs_unique ON neoq_jobs(fingerprint, queue) WHERE guarded;"
+    "CREATE INDEX neoq_jobs_waiting ON neoq_jobs(run_after) WHERE state IN (1, 4);"
+    "CREATE INDEX neoq_jobs_ended ON neoq_jobs(queue, state, id) WHERE state >= 5;"
+    "CREATE INDEX neoq_jobs_kept ON neoq_jobs(keep_until) WHERE keep_until IS NOT NULL;"
+    /* priority is negated: the most urgent comes first. */
+    "CREATE TABLE neoq_ready(queue INT NOT NULL, priority INT NOT NULL, run_after INT NOT NULL, id BLOB NOT NULL,"
+    "  rid INT NOT NULL, PRIMARY KEY(queue, priority, run_after, id, rid)) WITHOUT ROWID;"
+    "CREATE TABLE neoq_running(rid INTEGER PRIMARY KEY, epoch INT NOT NULL, worker INT NOT NULL, ran_at INT NOT NULL,"
+    "  cancel INT NOT NULL DEFAULT 0);"
+    "CREATE INDEX neoq_running_cancel ON neoq_running(worker) WHERE cancel;"
+    "CREATE TABLE neoq_runs(rid INT NOT NULL, epoch INT NOT NULL, worker TEXT, started_at INT, finished_at INT,"
+    "  outcome TEXT, error TEXT, exit_code INT, signal INT, cpu_time INT, peak_memory INT,"
+    "  PRIMARY KEY(rid, epoch)) WITHOUT ROWID;"
+    "CREATE TABLE neoq_workers(rid INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, host TEXT, pid INT,"
+    "  place TEXT, started_at INT, seen_at INT, lease_until INT NOT NULL, running INT, capacity INT,"
+    "  lost INT NOT NULL DEFAULT 0);"
+    "CREATE TABLE neoq_schedules(name TEXT PRIMARY KEY, spec TEXT NOT NULL, stored INT NOT NULL, queue TEXT NOT NULL,"
+    "  last_at INT NOT NULL, next_at INT NOT NULL, payload BLOB NOT NULL, fingerprint TEXT, is_unique INT NOT NULL,"
+    "  priority INT NOT NULL, max_retries INT NOT NULL, retry_waits BLOB, retention INT NOT NULL, metadata TEXT)"
+    "  WITHOUT ROWID;";
+
+static int64_t ask(sqlite3 *db, const char *sql, int *result)
+{
+    sqlite3_stmt *stmt = NULL;
+    int64_t answer = 0;
+    *result = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+    if (*result == SQLITE_OK) {
+        *result = sqlite3_step(stmt);
+        if (*result == SQLITE_ROW)
+            answer = sqlite3_column_int64(stmt, 0);
+    }
+    sqlite3_finalize(stmt);
+    return answer;
+}
+
+static int check_version(sqlite3 *db, const char *path)
+{
+    int result;
+    int64_t version = ask(db, "SELECT value FROM neoq_meta WHERE key = 'schema'", &result);
+    if (result != SQLITE_ROW)
+        return sq_error(db, "reading the schema version");
+    if (version == SQ_SCHEMA_VERSION)
+        return NEOQ_OK;
+    return nq_fail(NEOQ_ESCHEMA, "%s holds schema version %lld; this neoq knows version %d: use the newer one", path,
+                   (long long)version, SQ_SCHEMA_VERSION);
+}
+
+/* In a write transaction. */
+static int check_or_create(sqlite3 *db, const char *path)
+{
+    int result;
+    int64_t ours = ask(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'neoq_meta'", &result);
+    if (result != SQLITE_ROW)
+        return sq_error(db, "reading the schema");
+    if (ours)
+        return check_version(db, path);
+    int64_t others = ask(db, "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'neoq\\_%' ESCAPE '\\'", &result);
+    int64_t application = ask(db, "PRAGMA application_id", &result);
+    if (others || application)
+        return nq_fail(NEOQ_ESCHEMA, "%s is not neoq's: it %s; give neoq a file of its own", path,
+                       others ? "has neoq_ tables of another program" : "bears another program's application_id");
+    if (sqlite3_exec(db, create, NULL, NULL, NULL) != SQLITE_OK)
+        return sq_error(db, "creating the tables");
+    return NEOQ_OK;
+}
+
+int sq_schema_prepare(sqlite3 *db, const char *path)
+{
+    int result;
+    if (ask(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'neoq_meta'", &result))
+        return check_version(db, path); /* the usual case writes nothing */
+    if (result != SQLITE_ROW)
+        return sq_error(db, "opening");
+    if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        return sq_error(db, "creating the tables");
+    int status = check_or_create(db, path);
+    if (status == NEOQ_OK && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+        status = sq_error(db, "creating the tables");
+    if (status != NEOQ_OK)
+        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return status;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sqlite/schema.h -- the tables, and their version.
+ *
+ * neoq_jobs holds every unfinished and every kept job. Which of them are ready and which are running stands in two
+ * narrow tables beside it, so that claiming and finishing a job never rewrites its wide row:
+ *
+ *   state 1 scheduled, 4 retrying     found by run_after
+ *   state 2, a row in neoq_ready      may be run; in the order in which it will be
+ *   state 2, a row in neoq_running    is run; its epoch is the running one's
+ *   state 5 done, 6 dead              kept until keep_until
+ *
+ * All instants are microseconds since 1970; lease_until alone is on the machine's steady clock.
+ */
+#ifndef NQ_SQLITE_SCHEMA_H
+#define NQ_SQLITE_SCHEMA_H
+
+#include <sqlite3.h>
+
+enum { SQ_SCHEMA_VERSION = 1 };
+
+/* Creates the tables where there are none. NEOQ_ESCHEMA: the file holds a newer version, or another program's tables;
+ * NEOQ_EBACKEND: it cannot be read or written. */
+int sq_schema_prepare(sqlite3 *db, const char *path);
+
+#endif

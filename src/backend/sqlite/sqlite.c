@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Opening the file, waking across processes, and the table of operations.
+ */
+#include "backend/sqlite/sqlite.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "backend/sqlite/jobs.h"
+#include "backend/sqlite/look.h"
+#include "backend/sqlite/manage.h"
+#include "backend/sqlite/schema.h"
+#include "backend/sqlite/store.h"
+#include "base/error.h"
+
+/* ---- the file --------------------------------------------------------------------------- */
+
+/* The folder of the file; made if only it is missing. */
+static int prepare_folder(const char *path)
+{
+    char folder[4096];
+    const char *slash = strrchr(path, '/');
+    size_t size = slash ? (size_t)(slash - path) : 1;
+    if (size >= sizeof folder)
+        return nq_fail(NEOQ_EINVAL, "the path of the SQLite file is longer than %zu bytes", sizeof folder - 1);
+    memcpy(folder, slash ? path : ".", size);
+    folder[slash && size == 0 ? 1 : size] = '\0';
+    if (slash && size == 0)
+        folder[0] = '/';
+    struct stat info;
+    if (stat(folder, &info) == 0)
+        return S_ISDIR(info.st_mode) ? NEOQ_OK : nq_fail(NEOQ_EBACKEND, "%s: %s is not a folder", path, folder);
+    if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+        return nq_fail(NEOQ_EBACKEND, "%s: the folder %s cannot be made: %s", path, folder, strerror(errno));
+    return NEOQ_OK;
+}
+
+/* Locks of these file systems do not hold between machines, or not at all. */
+static const char *network_kind(const char *path)
+{
+    struct statfs info;
+    if (statfs(path, &info) != 0)
+        return NULL;
+    switch ((unsigned long)info.f_type & 0xffffffffUL) {
+    case 0x6969: return "NFS";
+    case 0x517B: return "SMB";
+    case 0xFF534D42: return "CIFS";
+    case 0xFE534D42: return "SMB2";
+    case 0x01021997: return "9p";
+    case 0x65735546: return "FUSE";
+    case 0x5346414F: return "AFS";
+    case 0x00C36400: return "Ceph";
+    case 0x73757245: return "Coda";
+    default: return NULL;
+    }
+}
+
+/* Creates the file as nobody else's business before SQLite would create it as everybody's. */
+static int prepare_file(const char *path, bool network_allowed)
+{
+    int status = prepare_folder(path);
+    if (status != NEOQ_OK)
+        return status;
+    struct stat info;
+    if (stat(path, &info) != 0 && errno == ENOENT) {
+        int fd = mknod(path, S_IFREG | 0600, 0); /* never opened by us: closing it would drop SQLite's locks */
+        if (fd != 0 && errno != EEXIST)
+            return nq_fail(NEOQ_EBACKEND, "%s: it cannot be made: %s", path, strerror(errno));
+    } else if (errno == EACCES) {
+        return nq_fail(NEOQ_EBACKEND, "%s: %s", path, strerror(EACCES));
+    }
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return nq_fail(NEOQ_EBACKEND, "%s: it is not a regular file", path);
+    const char *network = network_allowed ? NULL : network_kind(path);
+    if (network)
+        return nq_fail(NEOQ_EBACKEND,
+                       "%s is on a network file system (%s), where SQLite's locks may fail; "
+                       "add ?network=yes to the URL if you know that they hold",
+                       path, network);
+    return NEOQ_OK;
+}
+
+/* "sqlite:PATH[?network=yes]" */
+static int parse_url(const char *url, char **path, bool *network)
+{
+    const char *at = url + strlen("sqlite:");
+    size_t size = strcspn(at, "?");
+    const char *query = at + size;
+    *network = strcmp(query, "?network=yes") == 0;
+    if (*query && !*network)
+        return nq_fail(NEOQ_EINVAL, "URL \"%.200s\": \"%.100s\" is not known; ?network=yes is all that may follow",
+                       url, query);
+    if (size == 0 || (size >= 2 && at[0] == '/' && at[1] == '/' && (size == 2 || at[2] != '/')))
+        return nq_fail(NEOQ_EINVAL,
+                       "URL \"%.200s\": sqlite: is followed by the path of a file, as in "
+                       "sqlite:/var/lib/app/jobs.db",
+                       url);
+    if (size >= 1 && at[0] == ':')
+        return nq_fail(NEOQ_EINVAL, "URL \"%.200s\": for jobs in memory, use memory:", url);
+    *path = strndup(at, size);
+    return *path ? NEOQ_OK : nq_fail(NEOQ_ENOMEM, "no memory to open %s", url);
+}
+
+/* ---- waking ----------------------------------------------------------------------------- */
+
+/* An eventfd for wake(), and a watch on the WAL: whoever enqueues touches it after the commit (sq_announce()). Without
+ * the watch the poll finds what it would have told. */
+static int open_bells(neoq_store *store)
+{
+    store->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (store->wake_fd < 0)
+        return nq_fail(NEOQ_EBACKEND, "%s: no descriptor to be had: %s", store->path, strerror(errno));
+    store->notify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (store->notify_fd >= 0 && inotify_add_watch(store->notify_fd, store->wal_path, IN_ATTRIB) < 0) {
+        close(store->notify_fd);
+        store->notify_fd = -1;
+    }
+    return NEOQ_OK;
+}
+
+static void empty(int fd)
+{
+    char bytes[4096];
+    while (fd >= 0 && read(fd, bytes, sizeof bytes) > 0)
+        ;
+}
+
+static void sq_wait(neoq_store *store, uint64_t seen, int64_t until)
+{
+    /* Without a watch, as often as the option for due jobs says. */
+    int64_t most =
+        store->notify_fd < 0 ? store->clock->steady(store->clock) + store->options->job_check_interval : until;
+    if (most > until)
+        most = until;
+    struct pollfd fds[] = {{.fd = store->wake_fd, .events = POLLIN}, {.fd = store->notify_fd, .events = POLLIN}};
+    while (atomic_load(&store->version) == seen) {
+        int64_t left = store->clock->left(store->clock, most);
+        if (left == 0)
+            return;
+        int wait = left < 0 ? -1 : left > NEOQ_HOURS(1) ? 3600000 : (int)((left + 999) / 1000);
+        int ready = poll(fds, 2, wait);
+        if (ready < 0 && errno != EINTR)
+            return;
+        if (ready > 0) {
+            empty(store->wake_fd);
+            empty(store->notify_fd);
+            return;
+        }
+    }
+    empty(store->wake_fd);
+}
+
+static void sq_wake(neoq_store *store)
+{
+    atomic_fetch_add(&store->version, 1);
+    uint64_t one = 1;
+    while (write(store->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+/* ---- open and close --------------------------------------------------------------------- */
+
+static void sq_close(neoq_store *store)
+{
+    sq_forget_queues(store);
+    free(store->queues);
+    sq_db_close(&store->reader);
+    sq_db_close(&store->writer);
+    if (store->wake_fd >= 0)
+        close(store->wake_fd);
+    if (store->notify_fd >= 0)
+        close(store->notify_fd);
+    pthread_mutex_destroy(&store->queue_mutex);
+    pthread_mutex_destroy(&store->read_mutex);
+    free(store->path);
+    free(store->wal_path);
+    free(store);
+}
+
+static int open_file(neoq_store *store, const neoq_store_config *config)
+{
+    bool network;
+    int status = parse_url(config->url, &store->path, &network);
+    if (status == NEOQ_OK)
+        status = prepare_file(store->path, network);
+    if (status == NEOQ_OK)
+        status = sq_db_open(&store->writer, store->path, true, config->options);
+    if (status == NEOQ_OK)
+        status = sq_schema_prepare(store->writer.handle, store->path);
+    if (status == NEOQ_OK)
+        status = sq_db_open(&store->reader, store->path, false, config->options);
+    if (status != NEOQ_OK)
+        return status;
+    /* SQLite made the path absolute; a later chdir() does no harm. */
+    const char *wal = sqlite3_filename_wal(sqlite3_db_filename(store->writer.handle, "main"));
+    store->wal_path = strdup(wal ? wal : "");
+    return store->wal_path ? open_bells(store) : nq_fail(NEOQ_ENOMEM, "no memory to open %s", config->url);
+}
+
+static int sq_open(neoq_store **out, const neoq_store_config *config)
+{
+    neoq_store *store = calloc(1, sizeof *store);
+    if (!store)
+        return nq_fail(NEOQ_ENOMEM, "no memory to open %s", config->url);
+    store->options = config->options;
+    store->clock = config->clock;
+    store->wake_fd = store->notify_fd = -1;
+    store->last = &store->first;
+    store->next_checkpoint = 1000;
+    pthread_mutex_init(&store->queue_mutex, NULL);
+    pthread_mutex_init(&store->read_mutex, NULL);
+    sq_find_place(store);
+    int status = open_file(store, config);
+    if (status != NEOQ_OK) {
+        sq_close(store);
+        return status;
+    }
+    *out = store;
+    return NEOQ_OK;
+}
+
+/* ---- operations ------------------------------------------------------------------------- */
+
+static int enqueue(neoq_store *store, const neoq_job *jobs, size_t count, neoq_enqueued *results)
+{
+    sq_enqueue_args args = {jobs, count, results};
+    return sq_write(store, sq_enqueue, &args);
+}
+
+static int exchange(neoq_store *store, neoq_exchange *x)
+{
+    x->run_count = x->cancel_count = 0;
+    x->seen = atomic_load(&store->version);
+    if (x->settlement_count == 0) {
+        pthread_mutex_lock(&store->read_mutex);
+        bool useful = sq_exchange_useful(store, &store->reader, x);
+        int status = store->reader.status;
+        pthread_mutex_unlock(&store->read_mutex);
+        if (status != NEOQ_OK || !useful)
+            return status;
+    }
+    return sq_write(store, sq_exchange, x);
+}
+
+static void release(neoq_store *store, neoq_claimed *run)
+{
+    (void)store;
+    sq_release(run);
+}
+
+const neoq_backend nq_sqlite_backend = {
+    .version = NEOQ_BACKEND_VERSION,
+    .size = sizeof(neoq_backend),
+    .scheme = "sqlite",
+    .open = sq_open,
+    .close = sq_close,
+    .enqueue = enqueue,
+    .exchange = exchange,
+    .release = release,
+    .wait = sq_wait,
+    .wake = sq_wake,
+    .beat = sq_beat,
+    .tend = sq_tend,
+    .find = sq_find,
+    .get = sq_get,
+    .runs = sq_runs,
+    .steer = sq_steer,
+    .purge = sq_purge,
+    .queues = sq_queues,
+    .set_queue = sq_set_queue,
+    .workers = sq_workers,
+    .schedules = sq_schedules,
+    .set_schedule = sq_set_schedule,
+    .remove_schedule = sq_remove_schedule,
+    .tick = sq_tick,
+    .set_progress = sq_set_progress,
+    .get_progress = sq_get_progress,
+};
