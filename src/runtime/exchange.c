@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Round trips to the store: what finished goes out, new runs come in, one call. Whatever finishes while one is under
+ * way goes out with the next, so batches form by themselves and a single job waits for none.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "runtime/runtime.h"
+
+/* ---- what to ask for -------------------------------------------------------------------- */
+
+/* Runs that the queue could take now: its free slots, and what it gets through in NQ_PREFETCH_MS besides. A queue of
+ * long jobs so claims no more than it can start; one of very short jobs is not held up by round trips. */
+static size_t appetite(const nq_queue *queue)
+{
+    size_t busy = (size_t)queue->running + queue->local.count;
+    size_t most = (size_t)queue->handler.concurrency + queue->ahead;
+    if (most > NQ_BATCH_MAX)
+        most = NQ_BATCH_MAX > queue->handler.concurrency ? NQ_BATCH_MAX : (size_t)queue->handler.concurrency;
+    /* Half empty before it is filled up: else each finished job would make a round trip of its own. */
+    if (queue->ahead > 0 && queue->local.count > most / 2)
+        return 0;
+    return most > busy ? most - busy : 0;
+}
+
+static void measure(nq_queue *queue, int64_t steady)
+{
+    int64_t passed = steady - queue->window_start;
+    if (queue->window_start && passed < NEOQ_MILLISECONDS(1))
+        return;
+    if (queue->window_start) {
+        int64_t ahead = queue->window_runs * NEOQ_MILLISECONDS(NQ_PREFETCH_MS) / passed;
+        queue->ahead = ahead > NQ_BATCH_MAX ? NQ_BATCH_MAX : (size_t)ahead;
+    }
+    queue->window_start = steady;
+    queue->window_runs = 0;
+}
+
+bool nq_saturated(const neoq *nq)
+{
+    for (const nq_queue *queue = nq->queues; queue; queue = queue->next)
+        if (appetite(queue) > 0)
+            return false;
+    return true;
+}
+
+bool nq_exchange_useful(const neoq *nq, int64_t steady)
+{
+    if (nq->exchanging || nq->exchange_after > steady)
+        return false;
+    if (nq->finished.count > 0)
+        return true;
+    for (const nq_queue *queue = nq->phase == NQ_OPEN ? nq->queues : NULL; queue; queue = queue->next)
+        if (queue->hungry && appetite(queue) > 0)
+            return true;
+    return false;
+}
+
+/* ---- one round trip --------------------------------------------------------------------- */
+
+/* The buffers of a round trip. There is one at a time, so a neoq keeps one of these. */
+struct nq_trip {
+    neoq_exchange x;
+    nq_run_list settling;
+    nq_queue **asked; /* of each claim */
+    neoq_claim *claims;
+    size_t claim_room, run_room, settlement_room;
+    char worker[64];
+    char cancels[NQ_CANCELS_MAX][NEOQ_ID_SIZE];
+};
+typedef struct nq_trip trip;
+
+static bool grow(void **array, size_t *room, size_t need, size_t item)
+{
+    if (need <= *room)
+        return true;
+    size_t larger = need > 2 * *room ? need : 2 * *room;
+    void *grown = realloc(*array, larger * item);
+    if (!grown)
+        return false;
+    *array = grown;
+    *room = larger;
+    return true;
+}
+
+int nq_trip_make(neoq *nq)
+{
+    nq->trip = calloc(1, sizeof *nq->trip);
+    return nq->trip ? NEOQ_OK : nq_fail(NEOQ_ENOMEM, "no memory for round trips to the store");
+}
+
+void nq_trip_free(neoq *nq)
+{
+    if (!nq->trip)
+        return;
+    free(nq->trip->asked);
+    free(nq->trip->claims);
+    free(nq->trip->x.runs);
+    free(nq->trip->x.settlements);
+    free(nq->trip);
+}
+
+static bool reserve_claims(const neoq *nq, trip *t)
+{
+    size_t queues = 0, asked_room = t->claim_room;
+    for (const nq_queue *queue = nq->queues; queue; queue = queue->next)
+        queues++;
+    return grow((void **)&t->asked, &asked_room, queues, sizeof *t->asked) &&
+           grow((void **)&t->claims, &t->claim_room, queues, sizeof *t->claims);
+}
+
+static size_t plan_claims(neoq *nq, trip *t, nq_queue *want)
+{
+    size_t room = 0;
+    int64_t steady = nq->clock->steady(nq->clock);
+    for (nq_queue *queue = nq->queues; queue && nq->phase == NQ_OPEN && nq->joined; queue = queue->next) {
+        size_t limit = 0;
+        if (want || nq->by_hand) {
+            limit = queue == want;
+        } else if (queue->hungry) {
+            measure(queue, steady);
+            limit = appetite(queue);
+        }
+        if (limit == 0)
+            continue;
+        t->asked[t->x.claim_count] = queue;
+        t->claims[t->x.claim_count++] = (neoq_claim){queue->name, limit};
+        queue->hungry = false; /* a hint that comes while the store is asked sets it again */
+        room += limit;
+    }
+    return room;
+}
+
+static void plan_settlement(const neoq *nq, const neoq_ctx *ctx, neoq_time now, neoq_settlement *s)
+{
+    const nq_transition_input input = {
+        .outcome = ctx->end.outcome,
+        .wait = ctx->end.wait,
+        .now = now,
+        .random = nq->clock->random(nq->clock),
+        .dead_retention = nq->options.dead_retention,
+    };
+    *s = (neoq_settlement){
+        .id = ctx->claimed.job.id,
+        .epoch = ctx->claimed.job.epoch,
+        .hold = ctx->claimed.hold,
+        .error = ctx->end.error,
+        .outcome = nq_outcome_word(ctx->end.outcome),
+        .finished_at = now,
+        .cancel_keep_until = nq_keep_until(now, nq->options.dead_retention),
+    };
+    /* While its handler goes on, what it said is not ours to read. */
+    if (!ctx->abandoned) {
+        s->result = ctx->result;
+        s->result_size = ctx->result_size;
+        s->exit_code = ctx->exit_code;
+        s->signal = ctx->signal;
+        s->cpu_time = ctx->cpu_time;
+        s->peak_memory = ctx->peak_memory;
+    }
+    nq_transition(&ctx->claimed.job, &input, s);
+}
+
+static bool plan(neoq *nq, trip *t, nq_queue *want)
+{
+    t->x.claim_count = t->x.settlement_count = t->x.run_count = t->x.cancel_count = 0;
+    if (!reserve_claims(nq, t))
+        return false;
+    size_t room = plan_claims(nq, t, want);
+    memcpy(t->worker, nq->worker.id, sizeof t->worker);
+    t->x.worker = nq->joined ? t->worker : NULL;
+    t->x.claims = t->claims;
+    t->x.cancels = t->cancels;
+    t->x.cancel_room = NQ_CANCELS_MAX;
+    while (nq->finished.head && t->settling.count < NQ_BATCH_MAX) {
+        neoq_ctx *ctx = nq->finished.head;
+        nq_list_remove(&nq->finished, ctx);
+        nq_list_add(&t->settling, ctx);
+    }
+    nq->settling += (int)t->settling.count;
+    return grow((void **)&t->x.runs, &t->run_room, room, sizeof *t->x.runs) &&
+           grow((void **)&t->x.settlements, &t->settlement_room, t->settling.count, sizeof *t->x.settlements);
+}
+
+static void settle_plan(neoq *nq, trip *t)
+{
+    neoq_time now = t->settling.count > 0 ? nq->clock->now(nq->clock) : 0;
+    for (neoq_ctx *ctx = t->settling.head; ctx; ctx = ctx->next)
+        plan_settlement(nq, ctx, now, &t->x.settlements[t->x.settlement_count++]);
+}
+
+/* ---- after it --------------------------------------------------------------------------- */
+
+/* A run that was finished in the user's transaction is refused by the store exactly if that committed. */
+static bool settled_elsewhere(const neoq_ctx *ctx, neoq_settlement *s)
+{
+    if (!ctx->in_transaction || s->status != NEOQ_ELOST)
+        return false;
+    s->status = NEOQ_OK;
+    s->state = NEOQ_DONE;
+    s->outcome = "done";
+    s->error = NULL;
+    return true;
+}
+
+static void observe(neoq *nq, const trip *t, const neoq_ctx *ctx, const neoq_settlement *s)
+{
+    neoq_job job = ctx->claimed.job;
+    job.state = s->state;
+    job.run_after = s->run_after;
+    job.error = s->error;
+    job.result = s->result;
+    job.result_size = s->result_size;
+    job.finished_at = s->state >= NEOQ_DONE ? s->finished_at : 0;
+    neoq_run_info info = {
+        .epoch = s->epoch,
+        .started_at = ctx->claimed.job.ran_at,
+        .finished_at = s->finished_at,
+        .exit_code = s->exit_code,
+        .signal = s->signal,
+        .cpu_time = s->cpu_time,
+        .peak_memory = s->peak_memory,
+    };
+    memcpy(info.worker, t->worker, sizeof info.worker);
+    snprintf(info.outcome, sizeof info.outcome, "%s", s->outcome);
+    snprintf(info.error, sizeof info.error, "%s", s->error ? s->error : "");
+    nq->observer(&job, &info, nq->observer_arg);
+}
+
+/* The mutex is not held. */
+static void report(neoq *nq, const trip *t)
+{
+    size_t i = 0;
+    for (const neoq_ctx *ctx = t->settling.head; ctx; ctx = ctx->next) {
+        neoq_settlement *s = &t->x.settlements[i++];
+        const neoq_job *job = &ctx->claimed.job;
+        settled_elsewhere(ctx, s);
+        if (s->status == NEOQ_ELOST) {
+            nq_log(nq, NEOQ_LOG_WARN, "job %s (queue %s): run %lld was lost to another worker; its end is dropped",
+                   job->id, job->queue, (long long)job->epoch);
+            continue;
+        }
+        if (s->state == NEOQ_DEAD)
+            nq_log(nq, NEOQ_LOG_ERROR, "job %s (queue %s) is dead after run %lld: %s", job->id, job->queue,
+                   (long long)job->epoch, s->error ? s->error : "");
+        else if (s->state == NEOQ_RETRYING)
+            nq_log(nq, NEOQ_LOG_WARN, "job %s (queue %s) failed, to be run again: %s", job->id, job->queue,
+                   s->error ? s->error : "");
+        if (nq->observer && ctx->queue)
+            observe(nq, t, ctx, s);
+    }
+}
+
+static void take_in_runs(neoq *nq, trip *t, int64_t steady)
+{
+    size_t q = 0, taken = 0;
+    for (size_t i = 0; i < t->x.run_count; i++) {
+        neoq_claimed *claimed = &t->x.runs[i];
+        /* Runs come claim by claim, in the order of the claims. */
+        while (q < t->x.claim_count && strcmp(t->asked[q]->name, claimed->job.queue) != 0) {
+            q++;
+            taken = 0;
+        }
+        neoq_ctx *ctx = q < t->x.claim_count ? nq_run_make(nq, t->asked[q], claimed) : NULL;
+        if (!ctx) {
+            /* Without memory for it, the run is left to the lease: it will be lost, and retried. */
+            nq->backend->release(nq->store, claimed);
+            continue;
+        }
+        ctx->claimed_at = steady;
+        nq_list_add(&t->asked[q]->local, ctx);
+        if (++taken == t->claims[q].limit)
+            t->asked[q]->hungry = true;
+    }
+}
+
+/* Something changed in the store up to this trip, and the trip did not ask for every queue. */
+static void hear_for_the_rest(neoq *nq, const trip *t)
+{
+    for (nq_queue *queue = nq->queues; queue; queue = queue->next) {
+        bool asked = false;
+        for (size_t i = 0; i < t->x.claim_count; i++)
+            asked |= t->asked[i] == queue;
+        queue->hungry |= !asked;
+    }
+}
+
+/* The mutex is held. */
+static void take_in(neoq *nq, trip *t)
+{
+    int64_t steady = nq->clock->steady(nq->clock);
+    take_in_runs(nq, t, steady);
+    for (size_t i = 0; i < t->x.cancel_count; i++)
+        nq_stop_running(nq, t->cancels[i], NQ_CANCELLED);
+    if (nq->seen != t->x.seen)
+        hear_for_the_rest(nq, t);
+    nq->seen = t->x.seen;
+    int64_t poll = nq_time_add(steady, nq->options.poll_interval);
+    if (t->x.next_due > 0) {
+        neoq_time now = nq->clock->now(nq->clock);
+        int64_t due = nq_time_add(steady, t->x.next_due > now ? t->x.next_due - now : 0);
+        if (due < poll)
+            poll = due;
+    }
+    nq->due = poll;
+}
+
+/* The store failed: what was to be settled is kept, and the next try waits a while. */
+static void put_back(neoq *nq, trip *t)
+{
+    while (t->settling.head) {
+        neoq_ctx *ctx = t->settling.head;
+        nq_list_remove(&t->settling, ctx);
+        nq_list_add(&nq->finished, ctx);
+    }
+    for (size_t i = 0; i < t->x.claim_count; i++)
+        t->asked[i]->hungry = true;
+    nq->failures++;
+    int64_t wait = NEOQ_MILLISECONDS(50) << (nq->failures < 6 ? nq->failures : 6);
+    nq->exchange_after = nq_time_add(nq->clock->steady(nq->clock), wait);
+    nq->due = nq->exchange_after;
+}
+
+/* The mutex is not held. */
+static void free_settled(trip *t)
+{
+    for (neoq_ctx *ctx = t->settling.head, *next; ctx; ctx = next) {
+        next = ctx->next;
+        if (ctx->abandoned)
+            continue;
+        nq_list_remove(&t->settling, ctx);
+        nq_run_free(ctx);
+    }
+}
+
+/* What is left are runs that their handlers may still look at. The mutex is held. */
+static void drop_abandoned(neoq *nq, trip *t)
+{
+    while (t->settling.head) {
+        neoq_ctx *ctx = t->settling.head;
+        nq_list_remove(&t->settling, ctx);
+        if (--ctx->refs > 0)
+            continue;
+        pthread_mutex_unlock(&nq->mutex);
+        nq_run_free(ctx);
+        pthread_mutex_lock(&nq->mutex);
+    }
+}
+
+int nq_exchange(neoq *nq, nq_queue *want)
+{
+    trip *t = nq->trip;
+    nq->exchanging = true;
+    bool planned = plan(nq, t, want);
+    int settling = (int)t->settling.count;
+    pthread_mutex_unlock(&nq->mutex);
+    int status = nq_fail(NEOQ_ENOMEM, "no memory for a round trip to the store");
+    if (planned) {
+        settle_plan(nq, t);
+        status = nq->backend->exchange(nq->store, &t->x);
+    }
+    bool went = status == NEOQ_OK || status == NEOQ_ELOST;
+    if (went) {
+        report(nq, t);
+        free_settled(t);
+        if (nq->failures > 0)
+            nq_log(nq, NEOQ_LOG_INFO, "the store works again");
+    } else if (nq->failures == 0) {
+        nq_log(nq, NEOQ_LOG_ERROR, "the store fails (%s), to be tried again: %s", neoq_status_name(status),
+               neoq_error_message());
+    }
+    pthread_mutex_lock(&nq->mutex);
+    if (went) {
+        nq->failures = 0;
+        take_in(nq, t);
+        drop_abandoned(nq, t);
+        if (status == NEOQ_ELOST)
+            nq_worker_lost(nq);
+    } else {
+        put_back(nq, t);
+    }
+    nq->settling -= settling;
+    nq->exchanging = false;
+    if (nq->enders > 0)
+        pthread_cond_broadcast(&nq->ended);
+    return status == NEOQ_ELOST ? NEOQ_OK : status;
+}
+
+void nq_end_run(neoq_ctx *ctx, nq_end end)
+{
+    neoq *nq = ctx->nq;
+    nq_list_remove(&nq->running, ctx);
+    ctx->queue->running--;
+    ctx->queue->window_runs++;
+    ctx->end = end;
+    nq_list_add(&nq->finished, ctx);
+}
+
+void nq_release_local(neoq *nq, nq_queue *queue)
+{
+    while (queue->local.head) {
+        neoq_ctx *ctx = queue->local.head;
+        nq_list_remove(&queue->local, ctx);
+        ctx->end = (nq_end){.outcome = NQ_RELEASED};
+        nq_list_add(&nq->finished, ctx);
+    }
+}

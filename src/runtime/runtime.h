@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * runtime/runtime.h -- what the files of the runtime share.
+ *
+ * One mutex, nq->mutex, guards all of struct neoq that is not constant after opening. It is never held over a call to
+ * the store, a handler, a callback or the logger. A run goes one way:
+ *
+ *   store --claim--> queue->local --> running --> nq->finished --settle--> store
+ *
+ * Threads of a neoq: executors, which run handlers and, between two runs, do the round trips to the store; and the
+ * ticker, which keeps the lease and watches the time. Whoever has nothing to run does the next useful thing: a round
+ * trip if there is something to settle or to claim, waiting in the store if nobody waits there, sleeping otherwise.
+ * So a job that arrives at an idle worker is claimed and run by the very thread that the store wakes.
+ */
+#ifndef NQ_RUNTIME_RUNTIME_H
+#define NQ_RUNTIME_RUNTIME_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <neoq/backend.h>
+
+#include "job/transition.h"
+
+enum {
+    NQ_BATCH_MAX = 1024,       /* runs claimed or settled in one round trip */
+    NQ_PREFETCH_MS = 50,       /* a queue's runs of so long may be claimed ahead */
+    NQ_TEND_LIMIT = 1000,      /* lost runs and expired jobs a round */
+    NQ_CANCELS_MAX = 64,       /* told in one round trip */
+    NQ_HANDLERS_MAX = 1000,    /* queues of one neoq */
+    NQ_CONCURRENCY_MAX = 10000 /* of one queue */
+};
+
+/* How a run ended; set under nq->mutex by the thread that ended it. */
+typedef struct nq_end {
+    nq_outcome outcome; /* 0 = has not ended */
+    neoq_duration wait;
+    char *error; /* owned */
+} nq_end;
+
+/* One run of one job, from claim to settlement. */
+struct neoq_ctx {
+    struct neoq *nq;
+    struct nq_queue *queue; /* NULL: another worker's run, settled as lost */
+    neoq_claimed claimed;
+    struct neoq_ctx *prev, *next; /* in the list that holds it */
+    int refs;                     /* nq->mutex: the handler's, and the settlement's */
+    int64_t expires;              /* steady; INT64_MAX = never */
+    int64_t claimed_at;           /* steady */
+    nq_outcome expiry;            /* what its expiry means: NQ_TIMEOUT or NQ_EXPIRED */
+    atomic_int stop;              /* why ctx is cancelled: an nq_outcome; 0 = it is not */
+    atomic_int cancel_fd;         /* -1 = not asked for */
+    bool abandoned;               /* its end was decided while the handler went on */
+    nq_end end;
+
+    /* What the handler said; its thread's alone until the handler returns. */
+    nq_end said;
+    void *result;
+    size_t result_size;
+    int exit_code, signal;
+    neoq_duration cpu_time;
+    int64_t peak_memory;
+    bool in_transaction; /* settled in the user's transaction */
+};
+
+typedef struct nq_run_list {
+    neoq_ctx *head, *tail;
+    size_t count;
+} nq_run_list;
+
+/* A queue with a handler. */
+typedef struct nq_queue {
+    struct nq_queue *next;
+    neoq_handler handler; /* defaults filled in; queue points to name */
+    char name[201];
+    nq_run_list local;    /* claimed, not begun */
+    int running;          /* begun, not ended or abandoned */
+    bool hungry;          /* the store may have jobs that were not asked for yet */
+    double pass;          /* stride scheduling: the least runs next, and rises by 1 / weight */
+    int64_t window_start; /* steady: the rate of runs, measured anew every NQ_PREFETCH_MS */
+    int64_t window_runs;
+    size_t ahead; /* runs to be claimed beyond the free slots */
+} nq_queue;
+
+/* A schedule that this neoq started with neoq_start_cron(). */
+typedef struct nq_own_schedule {
+    struct nq_own_schedule *next;
+    char name[256];
+} nq_own_schedule;
+
+typedef enum nq_phase {
+    NQ_OPEN = 1,
+    NQ_STOPPING, /* takes no jobs; running ones go on */
+    NQ_STOPPED,
+    NQ_CLOSED /* a handler that was given up still runs */
+} nq_phase;
+
+struct neoq {
+    const neoq_backend *backend;
+    neoq_store *store;
+    neoq_options options; /* defaults filled in */
+    const neoq_clock *clock;
+    bool by_hand;                 /* testing: no threads, the test runs the jobs */
+    uint32_t *parent;             /* not 0; a page that a fork() empties in the child */
+    atomic_uint_fast64_t counter; /* of ids */
+    neoq_observer observer;
+    void *observer_arg;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t idle;    /* executors sleep here */
+    pthread_cond_t ticking; /* the ticker sleeps here */
+    pthread_cond_t ended;   /* signalled after each round trip, for whoever waits for runs to end */
+    nq_phase phase;
+    int refs; /* the user's, and one a thread */
+
+    nq_queue *queues;
+    nq_run_list running, finished;
+    struct nq_trip *trip;
+    int settling;                       /* runs in the round trip under way */
+    bool exchanging;                    /* a round trip is under way */
+    bool waiting;                       /* a thread sleeps in the store */
+    int64_t exchange_after;             /* steady: the store failed; not before this */
+    int failures;                       /* of round trips in a row */
+    int64_t due;                        /* steady: when the store is to be asked again without a hint */
+    uint64_t seen;                      /* for the store's wait() */
+    int threads, idlers, wakes, strays; /* executors; asleep; woken but not yet up; given up with their run */
+    int thread_limit;
+    int enders; /* threads that wait for `ended` */
+
+    neoq_worker_info worker;
+    bool joined, ticker_runs, tending;
+    int64_t ticker_until, next_beat, next_tend, next_schedule; /* steady */
+    nq_own_schedule *own_schedules;
+    int64_t stop_until; /* steady; of the shutdown under way */
+    bool stopper;       /* a thread waits in neoq_shutdown() for the runs to end */
+    bool forced;        /* and had to stop some of them */
+    int stop_fd;        /* readable once shutdown began; -1 = nobody asked */
+};
+
+/* ---- neoq.c ----------------------------------------------------------------------------- */
+
+/* NEOQ_OK, or why this neoq cannot be used: NULL, closed, or opened by the parent of this process. */
+int nq_usable(const neoq *nq);
+int nq_open(neoq **out, const char *url, const neoq_options *options, const neoq_clock *clock, bool by_hand);
+void nq_ref(neoq *nq);   /* nq->mutex is held */
+void nq_unref(neoq *nq); /* nq->mutex is not held; the last one frees */
+void nq_log(const neoq *nq, neoq_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Runs start(nq) in a thread of neoq's own, with all signals blocked. nq->mutex is held; takes a reference. */
+int nq_spawn(neoq *nq, void (*start)(neoq *nq));
+void nq_wake_all(neoq *nq); /* every sleeper looks again; nq->mutex is not held */
+
+/* ---- enqueue.c -------------------------------------------------------------------------- */
+
+/* nq_job_check() and the id and the fingerprint: what the store takes. id_text and print_text have room. */
+int nq_prepare_job(neoq *nq, const neoq_job *job, char id_text[37], char print_text[33], neoq_job *out);
+
+/* Words for one job's result, in the thread that asked: the store may have made it in another's. Returns its status. */
+int nq_enqueued_words(const neoq_job *job, const neoq_enqueued *result);
+
+/* ---- run.c: one run --------------------------------------------------------------------- */
+
+neoq_ctx *nq_run_make(neoq *nq, nq_queue *queue, const neoq_claimed *claimed); /* NULL: no memory */
+/* Calls the handler in this thread. nq->mutex is not held. Returns what it returned. */
+int nq_run_handler(neoq_ctx *ctx);
+/* What the handler's return value and words mean. Its thread, after it returned. */
+nq_end nq_run_verdict(neoq_ctx *ctx, int returned);
+/* How a run ends that was stopped for this reason. */
+nq_end nq_run_stopped_end(neoq_ctx *ctx, nq_outcome why);
+/* Cancels: ctx is told, and its fd becomes readable. First reason wins. Any thread. */
+void nq_run_stop(neoq_ctx *ctx, nq_outcome why);
+/* The run whose handler runs in this thread, or NULL. */
+neoq_ctx *nq_run_current(const neoq *nq);
+void nq_run_free(neoq_ctx *ctx);
+
+void nq_list_add(nq_run_list *list, neoq_ctx *ctx);
+void nq_list_remove(nq_run_list *list, neoq_ctx *ctx);
+
+/* ---- exchange.c: round trips ------------------------------------------------------------ */
+
+/* Whether there is something to settle or to ask for. nq->mutex is held, as for the next two. */
+bool nq_exchange_useful(const neoq *nq, int64_t steady);
+bool nq_saturated(const neoq *nq); /* no queue could take a run */
+/* One round trip: settles what finished, claims for whoever is hungry. Drops and retakes nq->mutex. want, if not NULL,
+ * is the one queue to claim one job for (testing by hand). */
+int nq_exchange(neoq *nq, nq_queue *want);
+/* Ends a run that has begun: to be settled as `end` says. Takes over end.error. */
+void nq_end_run(neoq_ctx *ctx, nq_end end);
+/* Gives back what the queue claimed and has not begun. */
+void nq_release_local(neoq *nq, nq_queue *queue);
+int nq_trip_make(neoq *nq);
+void nq_trip_free(neoq *nq);
+
+/* ---- worker.c: queues and executors ----------------------------------------------------- */
+
+void nq_executor(neoq *nq);
+/* Sees to it that somebody is up for what there is to do. nq->mutex is held. */
+void nq_call_help(neoq *nq);
+/* The next run to begin, taken from its queue's local list and begun; NULL = none may begin. nq->mutex is held.
+ * queue NULL = any. */
+neoq_ctx *nq_begin_next(neoq *nq, nq_queue *queue);
+nq_queue *nq_find_queue(const neoq *nq, const char *name);
+/* Stops the run of this job, if it runs here. nq->mutex is held. */
+void nq_stop_running(neoq *nq, const char *id, nq_outcome why);
+void nq_worker_lost(neoq *nq); /* drops everything claimed under the lost lease; nq->mutex is held */
+
+/* ---- ticker.c: lease, time, schedules, recovery ------------------------------------------ */
+
+void nq_ticker(neoq *nq);
+/* Registers the worker, and starts the ticker's thread unless by hand. */
+int nq_join(neoq *nq);
+/* Beat, schedules, recovery, retention: what is due (all of it if `all`). nq->mutex is not held. */
+int nq_tend_now(neoq *nq, bool all);
+/* Ends runs past their time. nq->mutex is held and may be dropped and retaken. */
+void nq_expire_runs(neoq *nq, int64_t steady);
+
+/* ---- schedule.c ------------------------------------------------------------------------- */
+
+/* Enqueues the ticks that are due and sets nq->next_schedule. nq->mutex is not held. */
+int nq_tick_schedules(neoq *nq);
+
+#endif

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Waiting for work to end: drain, shutdown, and a daemon's main loop.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "job/job.h"
+#include "runtime/runtime.h"
+
+/* The mutex is held. Waits until something ended, or the steady instant. */
+static bool wait_ended(neoq *nq, const neoq_clock *clock, int64_t until)
+{
+    nq->enders++;
+    bool in_time = nq_cond_wait(&nq->ended, &nq->mutex, clock, until);
+    nq->enders--;
+    return in_time;
+}
+
+/* ---- drain ------------------------------------------------------------------------------ */
+
+static bool busy(const neoq *nq)
+{
+    bool claimed = false;
+    for (const nq_queue *queue = nq->queues; queue; queue = queue->next)
+        claimed |= queue->local.head != NULL;
+    return claimed || nq->running.head || nq->finished.head || nq->settling > 0 || nq->exchanging;
+}
+
+typedef struct runnable {
+    neoq *nq;
+    int64_t count;
+} runnable;
+
+static int count_runnable(const neoq_queue_info *info, void *arg)
+{
+    runnable *r = arg;
+    pthread_mutex_lock(&r->nq->mutex);
+    bool mine = nq_find_queue(r->nq, info->name) != NULL;
+    pthread_mutex_unlock(&r->nq->mutex);
+    if (mine && !info->paused)
+        r->count += info->ready;
+    return NEOQ_OK;
+}
+
+int neoq_drain(neoq *nq, neoq_duration timeout)
+{
+    int status = nq_usable(nq);
+    if (status == NEOQ_OK)
+        status = nq_duration_check("neoq_drain: timeout", timeout, true);
+    if (status != NEOQ_OK)
+        return status;
+    if (nq_run_current(nq))
+        return nq_fail(NEOQ_ESTATE, "neoq_drain: a handler cannot wait for its own end");
+    if (nq->by_hand)
+        return nq_fail(NEOQ_ESTATE, "neoq_drain: there are no threads to wait for; see neoq_testing_drain()");
+    int64_t until = nq_time_add(nq->clock->steady(nq->clock), timeout);
+    for (;;) {
+        pthread_mutex_lock(&nq->mutex);
+        bool in_time = true;
+        while (busy(nq) && in_time)
+            in_time = wait_ended(nq, nq->clock, until);
+        pthread_mutex_unlock(&nq->mutex);
+        runnable left = {.nq = nq};
+        status = in_time ? nq->backend->queues(nq->store, count_runnable, &left) : NEOQ_OK;
+        if (status != NEOQ_OK)
+            return status;
+        if (in_time && left.count == 0)
+            return NEOQ_OK;
+        int64_t steady = nq->clock->steady(nq->clock);
+        if (!in_time || steady >= until)
+            return nq_fail(NEOQ_ETIMEOUT, "neoq_drain: jobs are left after the time allowed");
+        int64_t look = steady + NEOQ_MILLISECONDS(5);
+        pthread_mutex_lock(&nq->mutex);
+        bool stopped = nq->phase != NQ_OPEN;
+        if (!busy(nq) && !stopped)
+            wait_ended(nq, nq->clock, look < until ? look : until);
+        pthread_mutex_unlock(&nq->mutex);
+        if (stopped)
+            return nq_fail(NEOQ_ESTATE, "neoq_drain: this neoq was shut down");
+    }
+}
+
+/* ---- shutdown --------------------------------------------------------------------------- */
+
+/* Runs that did not end in time go back unfinished. Their handlers are told, and may come back or not. */
+static void release_running(neoq *nq)
+{
+    while (nq->running.head) {
+        neoq_ctx *ctx = nq->running.head;
+        nq_run_stop(ctx, NQ_RELEASED);
+        ctx->abandoned = true;
+        ctx->refs = 2;
+        nq->threads--;
+        nq->strays++;
+        bool cancelled = atomic_load(&ctx->stop) == NQ_CANCELLED;
+        nq_end_run(ctx, nq_run_stopped_end(ctx, cancelled ? NQ_CANCELLED : NQ_RELEASED));
+    }
+}
+
+static void begin_stop(neoq *nq, int64_t until)
+{
+    if (nq->phase == NQ_OPEN) {
+        nq->phase = NQ_STOPPING;
+        for (nq_queue *queue = nq->queues; queue; queue = queue->next)
+            nq_release_local(nq, queue);
+    }
+    if (until < nq->stop_until)
+        nq->stop_until = until;
+    if (nq->stop_fd >= 0) {
+        uint64_t one = 1;
+        while (write(nq->stop_fd, &one, sizeof one) < 0 && errno == EINTR)
+            ;
+    }
+}
+
+/* Settles what is left, if the store lets us: what it does not take now, the end of the lease will give back. */
+static bool settle_rest(neoq *nq)
+{
+    for (int tries = 0; nq->finished.head && tries < 20;) {
+        if (nq->exchanging)
+            wait_ended(nq, &nq_real_clock, nq_time_add(nq_real_clock.steady(&nq_real_clock), NEOQ_MILLISECONDS(100)));
+        else if (nq_exchange(nq, NULL) != NEOQ_OK)
+            wait_ended(nq, &nq_real_clock, nq_time_add(nq_real_clock.steady(&nq_real_clock), NEOQ_MILLISECONDS(50)));
+        tries += nq->failures > 0;
+    }
+    while (nq->exchanging)
+        wait_ended(nq, &nq_real_clock, nq_time_add(nq_real_clock.steady(&nq_real_clock), NEOQ_MILLISECONDS(100)));
+    return !nq->finished.head;
+}
+
+static void leave_store(neoq *nq)
+{
+    neoq_beat beat = {.worker = nq->worker, .lease = 0};
+    bool joined = nq->joined;
+    nq->joined = false;
+    pthread_mutex_unlock(&nq->mutex);
+    if (joined)
+        nq->backend->beat(nq->store, &beat);
+    nq_wake_all(nq);
+    pthread_mutex_lock(&nq->mutex);
+}
+
+/* Handlers that were just told to stop mostly do; a moment of patience spares the caller a stray thread. */
+static void await_strays(neoq *nq)
+{
+    int64_t until = nq_time_add(nq_real_clock.steady(&nq_real_clock), NEOQ_MILLISECONDS(500));
+    while (nq->strays > 0 && wait_ended(nq, &nq_real_clock, until))
+        ;
+}
+
+int neoq_shutdown(neoq *nq, neoq_duration timeout)
+{
+    int status = nq_usable(nq);
+    if (status == NEOQ_OK)
+        status = nq_duration_check("neoq_shutdown: timeout", timeout, true);
+    if (status != NEOQ_OK)
+        return status;
+    if (timeout == 0)
+        timeout = nq->options.shutdown_timeout;
+    pthread_mutex_lock(&nq->mutex);
+    if (nq->phase >= NQ_STOPPED) {
+        pthread_mutex_unlock(&nq->mutex);
+        return NEOQ_OK;
+    }
+    bool first = nq->phase == NQ_OPEN;
+    begin_stop(nq, nq_time_add(nq->clock->steady(nq->clock), timeout));
+    pthread_mutex_unlock(&nq->mutex);
+    nq_wake_all(nq);
+    if (nq_run_current(nq))
+        return NEOQ_OK; /* a handler asks for it but cannot wait for itself */
+    pthread_mutex_lock(&nq->mutex);
+    if (!first && nq->stopper) { /* somebody else is at it, now until the earlier of the two times */
+        while (nq->phase < NQ_STOPPED)
+            wait_ended(nq, nq->clock, INT64_MAX);
+        pthread_mutex_unlock(&nq->mutex);
+        return nq->forced ? nq_fail(NEOQ_ETIMEOUT, "neoq_shutdown: runs were stopped and given back") : NEOQ_OK;
+    }
+    nq->stopper = true;
+    while (nq->running.head && (nq->by_hand || wait_ended(nq, nq->clock, nq->stop_until)))
+        if (nq->by_hand || nq->clock->steady(nq->clock) >= nq->stop_until)
+            break;
+    nq->forced = nq->running.head != NULL;
+    release_running(nq);
+    bool settled = settle_rest(nq);
+    nq->phase = NQ_STOPPED;
+    leave_store(nq);
+    if (nq->forced)
+        await_strays(nq);
+    pthread_cond_broadcast(&nq->ended);
+    bool forced = nq->forced;
+    pthread_mutex_unlock(&nq->mutex);
+    if (!settled)
+        return nq_fail(NEOQ_EBACKEND,
+                       "neoq_shutdown: the store did not take the last outcomes; those jobs run again");
+    return forced ? nq_fail(NEOQ_ETIMEOUT, "neoq_shutdown: runs were stopped and given back") : NEOQ_OK;
+}
+
+/* ---- run -------------------------------------------------------------------------------- */
+
+static int make_stop_fd(neoq *nq)
+{
+    pthread_mutex_lock(&nq->mutex);
+    if (nq->stop_fd < 0)
+        nq->stop_fd = eventfd(nq->phase == NQ_OPEN ? 0 : 1, EFD_CLOEXEC | EFD_NONBLOCK);
+    int fd = nq->stop_fd;
+    pthread_mutex_unlock(&nq->mutex);
+    return fd;
+}
+
+int neoq_run(neoq *nq)
+{
+    int status = nq_usable(nq);
+    if (status != NEOQ_OK)
+        return status;
+    if (nq_run_current(nq))
+        return nq_fail(NEOQ_ESTATE, "neoq_run: a handler cannot be the main loop");
+    sigset_t signals, before;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, &before);
+    struct pollfd fds[] = {
+        {.fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN},
+        {.fd = make_stop_fd(nq), .events = POLLIN},
+    };
+    if (fds[0].fd < 0 || fds[1].fd < 0) {
+        status = nq_fail(NEOQ_EBACKEND, "neoq_run: no descriptor: %s", strerror(errno));
+    } else {
+        while (poll(fds, 2, -1) < 0 && errno == EINTR)
+            ;
+        struct signalfd_siginfo taken;
+        while (read(fds[0].fd, &taken, sizeof taken) > 0)
+            ;
+        status = neoq_shutdown(nq, 0);
+    }
+    if (fds[0].fd >= 0)
+        close(fds[0].fd);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return status;
+}

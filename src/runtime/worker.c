@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Queues with handlers, and the executors that run them.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "job/job.h"
+#include "runtime/runtime.h"
+
+enum { DEFAULT_CONCURRENCY = 50, SATURATED_LOOK_MS = 100 };
+
+nq_queue *nq_find_queue(const neoq *nq, const char *name)
+{
+    nq_queue *queue = nq->queues;
+    while (queue && strcmp(queue->name, name) != 0)
+        queue = queue->next;
+    return queue;
+}
+
+/* ---- what runs next --------------------------------------------------------------------- */
+
+/* Among queues with something to begin, the one that had the least of its share. */
+static nq_queue *next_queue(const neoq *nq)
+{
+    nq_queue *least = NULL;
+    for (nq_queue *queue = nq->queues; queue; queue = queue->next)
+        if (queue->local.count > 0 && queue->running < queue->handler.concurrency &&
+            (!least || queue->pass < least->pass))
+            least = queue;
+    return least;
+}
+
+/* A queue that had nothing to run for a while does not save up its turns. */
+static void take_turn(const neoq *nq, nq_queue *queue)
+{
+    double least = queue->pass;
+    for (const nq_queue *other = nq->queues; other; other = other->next)
+        if (other != queue && other->local.count > 0 && other->pass > least && queue->running == 0 &&
+            queue->local.count == 1)
+            least = other->pass;
+    queue->pass = least + 1.0 / queue->handler.weight;
+}
+
+/* When the run must be over, on the steady clock. False: its deadline has passed already. */
+static bool set_expiry(neoq *nq, neoq_ctx *ctx)
+{
+    neoq_duration timeout = ctx->queue->handler.timeout;
+    neoq_time deadline = ctx->claimed.job.deadline;
+    ctx->expiry = NQ_TIMEOUT;
+    if (timeout == NEOQ_FOREVER && !deadline)
+        return true;
+    int64_t steady = nq->clock->steady(nq->clock);
+    ctx->expires = nq_time_add(steady, timeout);
+    if (deadline) {
+        neoq_time now = nq->clock->now(nq->clock);
+        if (deadline <= now)
+            return false;
+        if (deadline - now < ctx->expires - steady) {
+            ctx->expires = steady + (deadline - now);
+            ctx->expiry = NQ_EXPIRED;
+        }
+    }
+    if (ctx->expires < nq->ticker_until)
+        pthread_cond_signal(&nq->ticking);
+    return true;
+}
+
+neoq_ctx *nq_begin_next(neoq *nq, nq_queue *queue)
+{
+    for (nq_queue *from; (from = queue ? queue : next_queue(nq)) != NULL && from->local.head;) {
+        neoq_ctx *ctx = from->local.head;
+        take_turn(nq, from);
+        nq_list_remove(&from->local, ctx);
+        nq_list_add(&nq->running, ctx);
+        from->running++;
+        if (set_expiry(nq, ctx))
+            return ctx;
+        nq_end end = {NQ_EXPIRED, 0, strdup("the job's deadline passed before it could run")};
+        nq_end_run(ctx, end);
+    }
+    return NULL;
+}
+
+/* ---- executors -------------------------------------------------------------------------- */
+
+void nq_stop_running(neoq *nq, const char *id, nq_outcome why)
+{
+    for (neoq_ctx *ctx = nq->running.head; ctx; ctx = ctx->next)
+        if (strcmp(ctx->claimed.job.id, id) == 0)
+            nq_run_stop(ctx, why);
+}
+
+void nq_worker_lost(neoq *nq)
+{
+    if (!nq->joined)
+        return;
+    nq->joined = false; /* the ticker joins anew, under another id */
+    nq->next_beat = 0;
+    for (neoq_ctx *ctx = nq->running.head; ctx; ctx = ctx->next)
+        nq_run_stop(ctx, NQ_LOST);
+    for (nq_queue *queue = nq->queues; queue; queue = queue->next) {
+        nq_release_local(nq, queue); /* each is refused, unless nobody took it yet */
+        queue->hungry = true;
+    }
+    pthread_cond_signal(&nq->ticking);
+}
+
+static bool work_to_begin(const neoq *nq)
+{
+    return next_queue(nq) != NULL;
+}
+
+static bool over(const neoq *nq)
+{
+    return nq->phase >= NQ_STOPPED && nq->finished.count == 0;
+}
+
+void nq_call_help(neoq *nq)
+{
+    if (nq->by_hand || nq->phase >= NQ_STOPPED)
+        return;
+    bool needed = work_to_begin(nq) || (!nq->waiting && !nq->exchanging) ||
+                  nq_exchange_useful(nq, nq->clock->steady(nq->clock));
+    if (!needed || nq->wakes > 0)
+        return; /* who is on the way already calls for more */
+    if (nq->idlers > 0) {
+        nq->wakes++;
+        pthread_cond_signal(&nq->idle);
+    } else if (nq->threads < nq->thread_limit) {
+        nq->threads++;
+        nq->wakes++;
+        if (nq_spawn(nq, nq_executor) != NEOQ_OK) {
+            nq->threads--;
+            nq->wakes--;
+        }
+    }
+}
+
+/* Runs the handler and takes in what came of it. The mutex is held before and after. False: the thread was given up
+ * meanwhile, and another stands in its place. */
+static bool execute(neoq *nq, neoq_ctx *ctx)
+{
+    pthread_mutex_unlock(&nq->mutex);
+    int returned = nq_run_handler(ctx);
+    nq_end end = nq_run_verdict(ctx, returned);
+    pthread_mutex_lock(&nq->mutex);
+    if (!ctx->abandoned) {
+        nq_end_run(ctx, end);
+        return true;
+    }
+    bool last = --ctx->refs == 0;
+    nq->strays--;
+    pthread_mutex_unlock(&nq->mutex);
+    nq_log(nq, NEOQ_LOG_WARN, "job %s (queue %s): the handler came back after its run was given up",
+           ctx->claimed.job.id, ctx->queue->name);
+    free(end.error);
+    if (last)
+        nq_run_free(ctx);
+    pthread_mutex_lock(&nq->mutex);
+    return false;
+}
+
+/* Sleeps in the store until it may have something new. The mutex is held before and after. */
+static void wait_in_store(neoq *nq)
+{
+    nq->waiting = true;
+    uint64_t seen = nq->seen;
+    int64_t until = nq->due;
+    pthread_mutex_unlock(&nq->mutex);
+    nq->backend->wait(nq->store, seen, until);
+    pthread_mutex_lock(&nq->mutex);
+    nq->waiting = false;
+    for (nq_queue *queue = nq->queues; queue; queue = queue->next)
+        queue->hungry = true;
+}
+
+static void sleep_idle(neoq *nq, int64_t until)
+{
+    nq->idlers++;
+    nq_cond_wait(&nq->idle, &nq->mutex, nq->clock, until);
+    nq->idlers--;
+    if (nq->wakes > 0)
+        nq->wakes--;
+}
+
+/* All slots are taken: there is nothing to ask for but cancellations from other processes. Now and then is enough,
+ * however fast jobs come in. */
+static void look_for_cancels(neoq *nq)
+{
+    int64_t until = nq_time_add(nq->clock->steady(nq->clock), NEOQ_MILLISECONDS(SATURATED_LOOK_MS));
+    nq->waiting = true;
+    sleep_idle(nq, until);
+    nq->waiting = false;
+    int64_t steady = nq->clock->steady(nq->clock);
+    if (steady >= until && !nq->exchanging && nq->phase == NQ_OPEN && nq->exchange_after <= steady)
+        nq_exchange(nq, NULL);
+}
+
+/* One step of an executor: the most useful thing there is to do. False: its thread is to end. */
+static bool step(neoq *nq)
+{
+    neoq_ctx *ctx = nq_begin_next(nq, NULL);
+    if (ctx) {
+        nq_call_help(nq);
+        return execute(nq, ctx);
+    }
+    int64_t steady = nq->clock->steady(nq->clock);
+    if (nq_exchange_useful(nq, steady))
+        nq_exchange(nq, NULL);
+    else if (nq->waiting || nq->exchanging || nq->phase != NQ_OPEN)
+        sleep_idle(nq, nq->exchange_after > steady ? nq->exchange_after : INT64_MAX);
+    else if (nq->exchange_after > steady)
+        sleep_idle(nq, nq->exchange_after);
+    else if (nq_saturated(nq))
+        look_for_cancels(nq);
+    else
+        wait_in_store(nq);
+    return true;
+}
+
+void nq_executor(neoq *nq)
+{
+    pthread_mutex_lock(&nq->mutex);
+    if (nq->wakes > 0)
+        nq->wakes--;
+    bool mine = true; /* counted in nq->threads */
+    while (mine && !over(nq))
+        mine = step(nq);
+    if (mine)
+        nq->threads--;
+    pthread_cond_broadcast(&nq->idle);
+    pthread_mutex_unlock(&nq->mutex);
+}
+
+/* ---- starting --------------------------------------------------------------------------- */
+
+static int check_handler(const neoq_handler *handler)
+{
+    if (!handler || !handler->handle)
+        return nq_fail(NEOQ_EINVAL, "neoq_start: the handler has no function");
+    int status = nq_queue_name_check("neoq_start: queue", handler->queue);
+    if (status == NEOQ_OK)
+        status = nq_duration_check("neoq_start: timeout", handler->timeout, true);
+    if (status == NEOQ_OK)
+        status = nq_duration_check("neoq_start: kill_after", handler->kill_after, false);
+    if (status == NEOQ_OK)
+        status = nq_duration_check("neoq_start: cpu_limit", handler->cpu_limit, false);
+    if (status != NEOQ_OK)
+        return status;
+    if (handler->concurrency < 0 || handler->concurrency > NQ_CONCURRENCY_MAX)
+        return nq_fail(NEOQ_EINVAL, "neoq_start: concurrency %d is not in 1..%d", handler->concurrency,
+                       NQ_CONCURRENCY_MAX);
+    if (handler->weight < 0 || handler->weight > 1000000)
+        return nq_fail(NEOQ_EINVAL, "neoq_start: weight %d is not in 1..1000000", handler->weight);
+    if (handler->capacity < 0)
+        return nq_fail(NEOQ_EINVAL, "neoq_start: capacity cannot be negative");
+    if (handler->isolation == NEOQ_PROCESS)
+        return nq_fail(NEOQ_EUNSUPPORTED, "neoq_start: NEOQ_PROCESS is not in this version yet");
+    if (handler->isolation != NEOQ_THREAD)
+        return nq_fail(NEOQ_EINVAL, "neoq_start: isolation %d is not a neoq_isolation", (int)handler->isolation);
+    return NEOQ_OK;
+}
+
+static nq_queue *make_queue(const neoq_handler *handler)
+{
+    nq_queue *queue = calloc(1, sizeof *queue);
+    if (!queue)
+        return NULL;
+    queue->handler = *handler;
+    snprintf(queue->name, sizeof queue->name, "%s", handler->queue);
+    queue->handler.queue = queue->name;
+    if (handler->concurrency == 0)
+        queue->handler.concurrency = DEFAULT_CONCURRENCY;
+    if (handler->timeout == 0)
+        queue->handler.timeout = NEOQ_SECONDS(30);
+    if (handler->weight == 0)
+        queue->handler.weight = 1;
+    queue->hungry = true;
+    return queue;
+}
+
+/* The mutex is held. */
+static int add_queue(neoq *nq, nq_queue *queue)
+{
+    size_t count = 0;
+    if (nq->phase != NQ_OPEN)
+        return nq_fail(NEOQ_ESTATE, "neoq_start: this neoq was shut down");
+    if (nq_find_queue(nq, queue->name))
+        return nq_fail(NEOQ_EEXIST, "neoq_start: queue \"%s\" has a handler already", queue->name);
+    for (const nq_queue *other = nq->queues; other; other = other->next)
+        count++;
+    if (count >= NQ_HANDLERS_MAX)
+        return nq_fail(NEOQ_EFULL, "neoq_start: no more than %d queues are possible", NQ_HANDLERS_MAX);
+    nq_queue **end = &nq->queues;
+    while (*end)
+        end = &(*end)->next;
+    *end = queue;
+    nq->thread_limit += queue->handler.concurrency + (nq->thread_limit == 0);
+    nq->worker.capacity += queue->handler.concurrency;
+    return NEOQ_OK;
+}
+
+int neoq_start(neoq *nq, const neoq_handler *handler)
+{
+    int status = nq_usable(nq);
+    if (status == NEOQ_OK)
+        status = check_handler(handler);
+    if (status == NEOQ_OK)
+        status = nq_join(nq);
+    if (status != NEOQ_OK)
+        return status;
+    if (handler->capacity > 0)
+        status = nq->backend->set_queue(nq->store, handler->queue, NEOQ_QUEUE_CAPACITY, handler->capacity);
+    nq_queue *queue = status == NEOQ_OK ? make_queue(handler) : NULL;
+    if (!queue)
+        return status == NEOQ_OK ? nq_fail(NEOQ_ENOMEM, "neoq_start: no memory") : status;
+    pthread_mutex_lock(&nq->mutex);
+    status = add_queue(nq, queue);
+    if (status == NEOQ_OK)
+        nq_call_help(nq);
+    pthread_mutex_unlock(&nq->mutex);
+    if (status != NEOQ_OK)
+        free(queue);
+    else
+        nq->backend->wake(nq->store); /* whoever waits there asks for this queue too */
+    return status;
+}
