@@ -151,15 +151,16 @@ static size_t string_size(const char *string)
     return string ? strlen(string) : 0;
 }
 
-neoq_job *nq_job_copy(const neoq_job *job)
+void *nq_job_copy_behind(const neoq_job *job, size_t prefix, neoq_job **out)
 {
     size_t id = string_size(job->id), queue = string_size(job->queue), print = string_size(job->fingerprint);
     size_t metadata = string_size(job->metadata), error = string_size(job->error);
     size_t waits = job->retry_waits ? job->retry_wait_count * sizeof *job->retry_waits : 0;
-    neoq_job *copy = malloc(sizeof *copy + waits + id + queue + print + metadata + error + job->payload_size +
-                            job->result_size + 8);
-    if (!copy)
+    char *block = malloc(prefix + sizeof **out + waits + id + queue + print + metadata + error + job->payload_size +
+                         job->result_size + 8);
+    if (!block)
         return NULL;
+    neoq_job *copy = *out = (neoq_job *)(void *)(block + prefix);
     *copy = *job;
     if (waits > 0)
         copy->retry_waits = memcpy(copy + 1, job->retry_waits, waits);
@@ -171,7 +172,13 @@ neoq_job *nq_job_copy(const neoq_job *job)
     copy->error = keep(&end, job->error, error);
     copy->payload = keep(&end, job->payload ? job->payload : "", job->payload_size);
     copy->result = keep(&end, job->result, job->result_size);
-    return copy;
+    return block;
+}
+
+neoq_job *nq_job_copy(const neoq_job *job)
+{
+    neoq_job *copy;
+    return nq_job_copy_behind(job, 0, &copy) ? copy : NULL;
 }
 
 neoq_state nq_state_at(neoq_state stored, neoq_time run_after, neoq_time now)

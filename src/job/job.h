@@ -36,6 +36,9 @@ int nq_job_check(const neoq_job *job, const neoq_options *options, neoq_time now
  * NUL-terminated. */
 neoq_job *nq_job_copy(const neoq_job *job);
 
+/* The same behind `prefix` bytes (a multiple of 8) of the caller's. Returns the block. */
+void *nq_job_copy_behind(const neoq_job *job, size_t prefix, neoq_job **copy);
+
 /* What a waiting state (SCHEDULED or RETRYING) reads as at `now`: READY once it is due. Others as they are. */
 neoq_state nq_state_at(neoq_state stored, neoq_time run_after, neoq_time now);
 

@@ -260,7 +260,7 @@ static void unlink_job(mem_list *list, mem_job *job)
 
 static bool item_less(const struct mem_heap_item *a, const struct mem_heap_item *b)
 {
-    return a->key != b->key ? a->key < b->key : memcmp(a->job->id, b->job->id, 36) < 0;
+    return a->key != b->key ? a->key < b->key : a->job->sequence < b->job->sequence;
 }
 
 static void put_item(mem_heap *heap, size_t at, struct mem_heap_item item)
@@ -355,8 +355,7 @@ static void tidy_level(mem_queue *queue, mem_level *level)
 
 static bool comes_after(const mem_job *job, const mem_job *other)
 {
-    return job->run_after != other->run_after ? job->run_after > other->run_after
-                                              : memcmp(job->id, other->id, 36) > 0;
+    return job->run_after != other->run_after ? job->run_after > other->run_after : job->sequence > other->sequence;
 }
 
 /* Makes sure that enter() cannot fail. */
@@ -434,6 +433,7 @@ bool mem_table_add(mem_table *table, mem_job *job)
         remove_from_buckets(&table->ids, job, false);
         return false;
     }
+    job->sequence = ++table->sequence;
     enter(table, job);
     return true;
 }

@@ -22,7 +22,7 @@ typedef struct mem_list {
     mem_job *head, *tail;
 } mem_list;
 
-/* A binary heap of jobs, least (key, id) first. */
+/* A binary heap of jobs, least (key, sequence) first. */
 typedef struct mem_heap {
     struct mem_heap_item {
         int64_t key;
@@ -92,6 +92,7 @@ struct mem_job {
     mem_worker *worker; /* while running */
     mem_extra *extra;
     int64_t epoch;
+    uint64_t sequence; /* the order in which jobs came */
     neoq_time run_after, created_at, ran_at;
     size_t payload_size;
     int priority, retries, max_retries;
@@ -114,6 +115,7 @@ typedef struct mem_table {
     size_t queue_count;
     mem_queue *removed; /* runs may still name them */
     mem_heap waiting, ended;
+    uint64_t sequence; /* of the last job that came */
 } mem_table;
 
 void mem_table_free(mem_table *table);

@@ -90,7 +90,6 @@ sqlite3_stmt *sq_prepare(sq_db *db, const char *sql)
     sqlite3_stmt *stmt = db->statements[at].stmt;
     if (db->statements[at].sql == sql && stmt) {
         sqlite3_reset(stmt);
-        sqlite3_clear_bindings(stmt);
         return stmt;
     }
     if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL) != SQLITE_OK) {

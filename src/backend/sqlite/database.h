@@ -28,7 +28,7 @@ int sq_db_open(sq_db *db, const char *path, bool create, const neoq_options *opt
 void sq_db_close(sq_db *db);  /* also the connection */
 void sq_db_forget(sq_db *db); /* only the statements: the connection is somebody else's */
 
-/* The prepared statement, reset, its bindings cleared; NULL if it cannot be had (db->status says why). */
+/* The prepared statement, reset, with its bindings of last time: bind every parameter. NULL if it cannot be had (db->status says why). */
 sqlite3_stmt *sq_prepare(sq_db *db, const char *sql);
 /* Steps: true if there is a row. A failure sets db->status. */
 bool sq_step(sq_db *db, sqlite3_stmt *stmt);

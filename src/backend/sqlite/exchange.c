@@ -6,34 +6,29 @@
 #include <string.h>
 
 #include "backend/sqlite/jobs.h"
+#include "backend/sqlite/schema.h"
 #include "base/error.h"
 #include "job/job.h"
 #include "job/transition.h"
 
-/* What a claimed run holds: where its row is, and the memory of its view. */
+/* What a claimed run holds: where its row is. The memory of its view follows in the same block. */
 typedef struct hold {
-    int64_t rid;
-    neoq_job *job;
+    int64_t rid, queue;
 } hold;
 
 void sq_release(neoq_claimed *run)
 {
-    hold *held = run->hold;
-    if (held)
-        free(held->job);
-    free(held);
+    free(run->hold);
     run->hold = NULL;
 }
 
-static bool take_hold(int64_t rid, const neoq_job *view, neoq_claimed *run)
+static bool take_hold(int64_t rid, int64_t queue, const neoq_job *view, neoq_claimed *run)
 {
-    hold *held = malloc(sizeof *held);
-    neoq_job *copy = held ? nq_job_copy(view) : NULL;
-    if (!copy) {
-        free(held);
+    neoq_job *copy;
+    hold *held = nq_job_copy_behind(view, sizeof *held, &copy);
+    if (!held)
         return false;
-    }
-    *held = (hold){rid, copy};
+    *held = (hold){rid, queue};
     run->job = *copy;
     run->hold = held;
     return true;
@@ -47,7 +42,7 @@ bool sq_hold_running(sqlite3_stmt *stmt, neoq_claimed *run)
     view.state = NEOQ_RUNNING;
     view.epoch = sqlite3_column_int64(stmt, SQ_JOB_COLUMN_COUNT + 1);
     view.ran_at = sqlite3_column_int64(stmt, SQ_JOB_COLUMN_COUNT + 2);
-    return take_hold(sqlite3_column_int64(stmt, 0), &view, run);
+    return take_hold(sqlite3_column_int64(stmt, 0), 0, &view, run);
 }
 
 /* ---- settle ----------------------------------------------------------------------------- */
@@ -151,11 +146,9 @@ static void write_job(sq_tx *tx, const ended *e, const neoq_settlement *s)
         sqlite3_bind_int64(stmt, i + 1, numbers[i]);
     sqlite3_bind_text(stmt, 6, s->error, -1, SQLITE_STATIC);
     if (over) {
-        if (s->keep_until)
-            sqlite3_bind_int64(stmt, 7, s->keep_until);
+        sqlite3_bind_int64(stmt, 7, s->keep_until ? s->keep_until : INT64_MAX);
         sqlite3_bind_int64(stmt, 8, s->finished_at);
-        if (s->result)
-            sqlite3_bind_blob64(stmt, 9, s->result, s->result_size, SQLITE_STATIC);
+        sqlite3_bind_blob64(stmt, 9, s->result, s->result_size, SQLITE_STATIC);
     }
     sq_run(tx->db, stmt);
     if (s->state == NEOQ_READY)
@@ -180,6 +173,13 @@ static bool settle_slowly(sq_tx *tx, int64_t rid, neoq_settlement *s)
     return true;
 }
 
+/* Counts of a settled run that leaves nothing behind. */
+static void count_forgotten(sq_tx *tx, int64_t queue, const neoq_settlement *s)
+{
+    count_run(tx, queue, s);
+    sq_count(tx, queue, NEOQ_RUNNING, 0);
+}
+
 /* The usual end: done, nothing to be kept. queue is the job's, as the claim knew it. */
 static bool settle_fast(sq_tx *tx, int64_t rid, neoq_settlement *s, int64_t queue)
 {
@@ -189,21 +189,79 @@ static bool settle_fast(sq_tx *tx, int64_t rid, neoq_settlement *s, int64_t queu
     if (s->epoch > 1)
         sq_do(tx->db, "DELETE FROM neoq_runs WHERE rid = ?1", SQ_ARGS(rid));
     sq_do(tx->db, "DELETE FROM neoq_jobs WHERE rid = ?1", SQ_ARGS(rid));
-    count_run(tx, queue, s);
-    sq_count(tx, queue, NEOQ_RUNNING, 0);
+    count_forgotten(tx, queue, s);
     return true;
+}
+
+static const hold *fast_hold(const neoq_settlement *s)
+{
+    const hold *held = s->hold;
+    return s->forget && held && held->queue ? held : NULL;
+}
+
+static int by_row(const void *a, const void *b)
+{
+    int64_t x = fast_hold(*(neoq_settlement *const *)a)->rid, y = fast_hold(*(neoq_settlement *const *)b)->rid;
+    return (x > y) - (x < y);
+}
+
+/*
+ * Settles count runs whose rows follow each other and whose epochs are equal: rid ... rid + count - 1. If every one of
+ * those rows is running at that epoch, all go at once; otherwise each is looked at by itself.
+ */
+static bool settle_row_of(sq_tx *tx, neoq_settlement **row, size_t count)
+{
+    int64_t first = fast_hold(row[0])->rid, last = first + (int64_t)count - 1, epoch = row[0]->epoch;
+    sqlite3_stmt *stmt = sq_ask(tx->db,
+                                "SELECT count(*) FROM neoq_running WHERE rid BETWEEN ?1 AND ?2 AND epoch = ?3"
+                                " AND cancel = 0",
+                                SQ_ARGS(first, last, epoch));
+    bool whole = sq_step(tx->db, stmt) && sqlite3_column_int64(stmt, 0) == (int64_t)count;
+    if (stmt)
+        sqlite3_reset(stmt);
+    if (!whole)
+        return false;
+    sq_do(tx->db, "DELETE FROM neoq_running WHERE rid BETWEEN ?1 AND ?2", SQ_ARGS(first, last));
+    sq_do(tx->db, "DELETE FROM neoq_jobs WHERE rid BETWEEN ?1 AND ?2", SQ_ARGS(first, last));
+    if (epoch > 1)
+        sq_do(tx->db, "DELETE FROM neoq_runs WHERE rid BETWEEN ?1 AND ?2", SQ_ARGS(first, last));
+    for (size_t i = 0; i < count; i++) {
+        count_forgotten(tx, fast_hold(row[i])->queue, row[i]);
+        row[i]->cancelled = false;
+        row[i]->status = NEOQ_OK;
+    }
+    return true;
+}
+
+/* Settles what can be settled in rows; the status of the rest is left at 1. */
+static void settle_rows(sq_tx *tx, neoq_exchange *x)
+{
+    enum { WORTH_IT = 8 };
+    size_t count = 0;
+    neoq_settlement **sorted = malloc(x->settlement_count * sizeof(neoq_settlement *));
+    for (size_t i = 0; i < x->settlement_count; i++) {
+        x->settlements[i].status = 1;
+        if (sorted && fast_hold(&x->settlements[i]))
+            sorted[count++] = &x->settlements[i];
+    }
+    if (count >= WORTH_IT)
+        qsort(sorted, count, sizeof *sorted, by_row);
+    for (size_t i = 0, next; count >= WORTH_IT && i < count && tx->db->status == NEOQ_OK; i = next) {
+        for (next = i + 1; next < count && sorted[next]->epoch == sorted[i]->epoch &&
+                           fast_hold(sorted[next])->rid == fast_hold(sorted[i])->rid + (int64_t)(next - i);)
+            next++;
+        if (next - i >= WORTH_IT)
+            settle_row_of(tx, sorted + i, next - i);
+    }
+    free(sorted);
 }
 
 static void settle(sq_tx *tx, neoq_settlement *s)
 {
-    const hold *held = s->hold;
+    const hold *held = s->hold, *fast = fast_hold(s);
     int64_t rid = held ? held->rid : sq_find_id(tx->db, s->id);
     s->cancelled = false;
-    bool settled = false;
-    if (s->forget && held) {
-        int64_t queue = sq_queue_of(tx, held->job->queue, false, NULL);
-        settled = queue > 0 && settle_fast(tx, rid, s, queue);
-    }
+    bool settled = fast && settle_fast(tx, rid, s, held->queue);
     if (!settled && rid > 0)
         settled = settle_slowly(tx, rid, s);
     s->status = settled ? NEOQ_OK : NEOQ_ELOST;
@@ -215,11 +273,11 @@ static void settle(sq_tx *tx, neoq_settlement *s)
 typedef struct slice {
     int64_t queue, priority;
     size_t limit, count;
-    int64_t last_run_after, last_rid;
-    uint8_t last_id[16];
+    int64_t last_run_after, last_rid, epoch;
+    bool same_epoch; /* of all: epoch */
 } slice;
 
-static bool read_claimed(sqlite3_stmt *stmt, const char *queue, neoq_time now, neoq_claimed *run)
+static bool read_claimed(sqlite3_stmt *stmt, const slice *s, const char *queue, neoq_time now, neoq_claimed *run)
 {
     neoq_job view;
     sq_job_texts texts;
@@ -229,7 +287,7 @@ static bool read_claimed(sqlite3_stmt *stmt, const char *queue, neoq_time now, n
     view.ran_at = now;
     view.result = NULL;
     view.result_size = 0;
-    return take_hold(sqlite3_column_int64(stmt, 0), &view, run);
+    return take_hold(sqlite3_column_int64(stmt, 0), s->queue, &view, run);
 }
 
 static void read_slice(sq_tx *tx, slice *s, const char *queue, neoq_exchange *x)
@@ -237,17 +295,17 @@ static void read_slice(sq_tx *tx, slice *s, const char *queue, neoq_exchange *x)
     sqlite3_stmt *stmt = sq_ask(tx->db,
                                 "SELECT " SQ_JOB_COLUMNS ", q.run_after FROM neoq_ready q CROSS JOIN neoq_jobs j"
                                 " ON j.rid = q.rid WHERE q.queue = ?1 AND q.priority = ?2"
-                                " ORDER BY q.run_after, q.id, q.rid LIMIT ?3",
+                                " ORDER BY q.run_after, q.rid LIMIT ?3",
                                 SQ_ARGS(s->queue, s->priority, (int64_t)s->limit));
     while (s->count < s->limit && sq_step(tx->db, stmt)) {
-        if (!read_claimed(stmt, queue, tx->now, &x->runs[x->run_count])) {
+        if (!read_claimed(stmt, s, queue, tx->now, &x->runs[x->run_count])) {
             tx->db->status = nq_fail(NEOQ_ENOMEM, "%s: no memory for claimed jobs", tx->store->path);
             break;
         }
-        x->run_count++;
-        s->count++;
+        int64_t epoch = x->runs[x->run_count++].job.epoch;
+        s->same_epoch = s->count++ == 0 || (s->same_epoch && epoch == s->epoch);
+        s->epoch = epoch;
         s->last_rid = sqlite3_column_int64(stmt, 0);
-        memcpy(s->last_id, sqlite3_column_blob(stmt, 1), 16);
         s->last_run_after = sqlite3_column_int64(stmt, SQ_JOB_COLUMN_COUNT);
     }
     if (stmt)
@@ -256,18 +314,19 @@ static void read_slice(sq_tx *tx, slice *s, const char *queue, neoq_exchange *x)
 
 static void mark_slice(sq_tx *tx, const slice *s, int64_t worker)
 {
-    sq_do(tx->db,
-          "INSERT INTO neoq_running(rid, epoch, worker, ran_at) SELECT q.rid, j.epoch + 1, ?3, ?4"
-          " FROM neoq_ready q CROSS JOIN neoq_jobs j ON j.rid = q.rid WHERE q.queue = ?1 AND q.priority = ?2"
-          " ORDER BY q.run_after, q.id, q.rid LIMIT ?5",
-          SQ_ARGS(s->queue, s->priority, worker, tx->now, (int64_t)s->count));
-    sqlite3_stmt *stmt = sq_ask(tx->db,
-                                "DELETE FROM neoq_ready WHERE queue = ?1 AND priority = ?2"
-                                " AND (run_after, id, rid) <= (?3, ?5, ?4)",
-                                SQ_ARGS(s->queue, s->priority, s->last_run_after, s->last_rid));
-    if (stmt)
-        sqlite3_bind_blob(stmt, 5, s->last_id, 16, SQLITE_STATIC);
-    sq_run(tx->db, stmt);
+    if (s->same_epoch) /* as on nearly all first runs: the wide rows need not be looked at again */
+        sq_do(tx->db,
+              "INSERT INTO neoq_running(rid, epoch, worker, ran_at) SELECT rid, ?6, ?3, ?4 FROM neoq_ready"
+              " WHERE queue = ?1 AND priority = ?2 ORDER BY run_after, rid LIMIT ?5",
+              SQ_ARGS(s->queue, s->priority, worker, tx->now, (int64_t)s->count, s->epoch));
+    else
+        sq_do(tx->db,
+              "INSERT INTO neoq_running(rid, epoch, worker, ran_at) SELECT q.rid, j.epoch + 1, ?3, ?4"
+              " FROM neoq_ready q CROSS JOIN neoq_jobs j ON j.rid = q.rid WHERE q.queue = ?1 AND q.priority = ?2"
+              " ORDER BY q.run_after, q.rid LIMIT ?5",
+              SQ_ARGS(s->queue, s->priority, worker, tx->now, (int64_t)s->count));
+    sq_do(tx->db, "DELETE FROM neoq_ready WHERE queue = ?1 AND priority = ?2 AND (run_after, rid) <= (?3, ?4)",
+          SQ_ARGS(s->queue, s->priority, s->last_run_after, s->last_rid));
 }
 
 /* The most urgent priority of the queue after this one, negated as in the table. False: there is none. */
@@ -354,7 +413,9 @@ static void collect_cancels(sq_db *db, int64_t worker, neoq_exchange *x)
 
 static neoq_time next_due(sq_db *db)
 {
-    sqlite3_stmt *stmt = sq_prepare(db, "SELECT min(run_after) FROM neoq_jobs WHERE state IN (1, 4)");
+    sqlite3_stmt *stmt = sq_prepare(db, "SELECT min(at) FROM (SELECT * FROM (SELECT min(" SQ_MOMENT
+                                        ") AS at FROM neoq_jobs WHERE state = 1 AND state <> 2) UNION ALL"
+                                        " SELECT min(" SQ_MOMENT ") FROM neoq_jobs WHERE state = 4 AND state <> 2)");
     neoq_time due = sq_step(db, stmt) ? sqlite3_column_int64(stmt, 0) : 0;
     if (stmt)
         sqlite3_reset(stmt);
@@ -396,8 +457,10 @@ int sq_exchange(sq_tx *tx, void *exchange)
     neoq_exchange *x = exchange;
     drop_runs(x); /* of a try that was rolled back */
     x->cancel_count = 0;
+    settle_rows(tx, x);
     for (size_t i = 0; i < x->settlement_count && tx->db->status == NEOQ_OK; i++)
-        settle(tx, &x->settlements[i]);
+        if (x->settlements[i].status == 1)
+            settle(tx, &x->settlements[i]);
     sq_promote(tx);
     x->next_due = next_due(tx->db);
     if (!x->worker || tx->db->status != NEOQ_OK)

@@ -3,6 +3,7 @@
  * Enqueueing, and reading a job's row.
  */
 #include "backend/sqlite/jobs.h"
+#include "backend/sqlite/schema.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,7 +128,7 @@ int64_t sq_find_id(sq_db *db, const char *id)
 
 void sq_make_ready(sq_tx *tx, int64_t rid)
 {
-    sq_do(tx->db, "INSERT INTO neoq_ready SELECT queue, -priority, run_after, id, rid FROM neoq_jobs WHERE rid = ?1",
+    sq_do(tx->db, "INSERT INTO neoq_ready SELECT queue, -priority, run_after, rid FROM neoq_jobs WHERE rid = ?1",
           SQ_ARGS(rid));
 }
 
@@ -148,7 +149,9 @@ void sq_promote(sq_tx *tx)
     for (int moved = 0, found = 1; found && moved < LIMIT; moved += found) {
         sqlite3_stmt *stmt =
             sq_ask(tx->db,
-                   "SELECT rid, queue, state FROM neoq_jobs WHERE state IN (1, 4) AND run_after <= ?1 LIMIT 64",
+                   "SELECT rid, queue, state FROM neoq_jobs WHERE state IN (1, 4) AND state <> 2 AND " SQ_MOMENT
+                   " <= ?1"
+                   " LIMIT 64",
                    SQ_ARGS(tx->now));
         for (found = 0; found < 64 && sq_step(tx->db, stmt); found++)
             due[found] = (struct due){sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1),
@@ -173,14 +176,14 @@ void sq_promote(sq_tx *tx)
     "fingerprint,"                                                                                                   \
     " payload, deadline, retention, retry_waits, metadata) VALUES"
 #define JOB_ROW   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-#define READY_ROW "(?,?,?,?,?)"
+#define READY_ROW "(?,?,?,?)"
 #define FIVE(row) row "," row "," row "," row "," row
 #define FIFTY(row)                                                                                                   \
     FIVE(row)                                                                                                        \
     "," FIVE(row) "," FIVE(row) "," FIVE(row) "," FIVE(row) "," FIVE(row) "," FIVE(row) "," FIVE(row) "," FIVE(      \
         row) "," FIVE(row)
 
-enum { JOB_BINDINGS = 15, READY_BINDINGS = 5 };
+enum { JOB_BINDINGS = 15, READY_BINDINGS = 4 };
 static const char insert_one[] = JOB_INSERT JOB_ROW " ON CONFLICT DO NOTHING";
 static const char insert_fifty[] = JOB_INSERT FIFTY(JOB_ROW) " ON CONFLICT DO NOTHING";
 static const char ready_one[] = "INSERT INTO neoq_ready VALUES" READY_ROW;
@@ -199,10 +202,13 @@ typedef struct group {
     } rows[SQ_INSERT_ROWS];
 } group;
 
+/* 0 is NULL. What was bound before stays bound, so every parameter is set each time. */
 static void bind_optional(sqlite3_stmt *stmt, int at, int64_t value)
 {
     if (value)
         sqlite3_bind_int64(stmt, at, value);
+    else
+        sqlite3_bind_null(stmt, at);
 }
 
 static void bind_job(sqlite3_stmt *stmt, int at, group *g, size_t i)
@@ -216,17 +222,14 @@ static void bind_job(sqlite3_stmt *stmt, int at, group *g, size_t i)
     sqlite3_bind_int64(stmt, at + 5, job->run_after);
     sqlite3_bind_int64(stmt, at + 6, job->created_at);
     sqlite3_bind_int(stmt, at + 7, job->max_retries);
-    if (job->unique == NEOQ_UNIQUE_ON)
-        sqlite3_bind_int(stmt, at + 8, 1);
+    bind_optional(stmt, at + 8, job->unique == NEOQ_UNIQUE_ON);
     sq_bind_fingerprint(stmt, at + 9, job->fingerprint, g->rows[i].print);
     sqlite3_bind_blob64(stmt, at + 10, job->payload_size ? job->payload : "", job->payload_size, SQLITE_STATIC);
     bind_optional(stmt, at + 11, job->deadline);
     bind_optional(stmt, at + 12, job->retention);
-    if (job->retry_waits)
-        sqlite3_bind_blob64(stmt, at + 13, job->retry_waits, job->retry_wait_count * sizeof *job->retry_waits,
-                            SQLITE_STATIC);
-    if (job->metadata)
-        sqlite3_bind_text(stmt, at + 14, job->metadata, -1, SQLITE_STATIC);
+    sqlite3_bind_blob64(stmt, at + 13, job->retry_waits, job->retry_wait_count * sizeof *job->retry_waits,
+                        SQLITE_STATIC);
+    sqlite3_bind_text(stmt, at + 14, job->metadata, -1, SQLITE_STATIC);
 }
 
 static void bind_ready(sqlite3_stmt *stmt, int at, const group *g, size_t i)
@@ -234,8 +237,7 @@ static void bind_ready(sqlite3_stmt *stmt, int at, const group *g, size_t i)
     sqlite3_bind_int64(stmt, at, g->rows[i].queue);
     sqlite3_bind_int64(stmt, at + 1, -(int64_t)g->jobs[i].priority);
     sqlite3_bind_int64(stmt, at + 2, g->jobs[i].run_after);
-    sqlite3_bind_blob(stmt, at + 3, g->rows[i].id, 16, SQLITE_STATIC);
-    sqlite3_bind_int64(stmt, at + 4, g->first_rid + (int64_t)i);
+    sqlite3_bind_int64(stmt, at + 3, g->first_rid + (int64_t)i);
 }
 
 /* The job that stands in the way of one that was not let in. */
@@ -359,13 +361,19 @@ static size_t gather(sq_tx *tx, const sq_enqueue_args *args, size_t at, group *g
     while (g->count < SQ_INSERT_ROWS && at + g->count < args->count) {
         size_t i = g->count;
         int64_t capacity;
-        g->rows[i].queue = sq_queue_of(tx, g->jobs[i].queue, true, &capacity);
+        memcpy(g->results[i].id, g->jobs[i].id, 37);
+        g->results[i].status = NEOQ_OK;
+        g->rows[i].queue = sq_queue_of(tx, g->jobs[i].queue, false, &capacity);
+        if (g->rows[i].queue == 0 && tx->db->status == NEOQ_OK) {
+            /* A job that is there already, under another queue's name, does not make this one. */
+            if (sq_find_id(tx->db, g->jobs[i].id))
+                return i > 0 ? i : 1;
+            g->rows[i].queue = sq_queue_of(tx, g->jobs[i].queue, true, &capacity);
+        }
         if (tx->db->status != NEOQ_OK || !nq_uuid_parse(g->jobs[i].id, g->rows[i].id))
             return 1;
         if (capacity > 0 && i > 0)
             break;
-        memcpy(g->results[i].id, g->jobs[i].id, 37);
-        g->results[i].status = NEOQ_OK;
         g->rows[i].in = true;
         if (capacity > 0 && room_in(tx, g->rows[i].queue, capacity) <= 0 && !sq_find_id(tx->db, g->jobs[i].id)) {
             g->results[i].status = NEOQ_EFULL;

@@ -16,6 +16,7 @@
 
 #include "backend/sqlite/jobs.h"
 #include "backend/sqlite/manage.h"
+#include "backend/sqlite/schema.h"
 #include "base/error.h"
 #include "job/job.h"
 
@@ -171,7 +172,9 @@ static void forget_expired(sq_tx *tx, size_t limit)
         int state;
     } expired[64];
     for (size_t count = 64, done = 0; count == 64 && done < limit && tx->db->status == NEOQ_OK; done += count) {
-        sqlite3_stmt *stmt = sq_ask(tx->db, "SELECT rid, queue, state FROM neoq_jobs WHERE keep_until <= ?1 LIMIT 64",
+        sqlite3_stmt *stmt = sq_ask(tx->db,
+                                    "SELECT rid, queue, state FROM neoq_jobs WHERE state IN (5, 6)"
+                                    " AND state <> 2 AND " SQ_MOMENT " <= ?1 LIMIT 64",
                                     SQ_ARGS(tx->now));
         for (count = 0; count < 64 && sq_step(tx->db, stmt); count++)
             expired[count] = (struct expired){sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1),
@@ -224,7 +227,8 @@ static bool tend_useful(neoq_store *store, tend_args *args)
     find_gone(store, db, args);
     sqlite3_stmt *stmt = sq_ask(db,
                                 "SELECT EXISTS(SELECT 1 FROM neoq_workers WHERE lost) OR"
-                                " EXISTS(SELECT 1 FROM neoq_jobs WHERE keep_until <= ?1)",
+                                " EXISTS(SELECT 1 FROM neoq_jobs WHERE state IN (5, 6) AND state <> 2"
+                                " AND " SQ_MOMENT " <= ?1)",
                                 SQ_ARGS(store->clock->now(store->clock)));
     bool useful = args->gone_count > 0 || !sq_step(db, stmt) || sqlite3_column_int(stmt, 0) != 0;
     if (stmt)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend/sqlite/jobs.h"
+#include "backend/sqlite/schema.h"
 #include "base/error.h"
 #include "base/uuid.h"
 #include "job/job.h"
@@ -58,9 +59,6 @@ static void read_found(sqlite3_stmt *stmt, neoq_time now, neoq_job *view, sq_job
 /* The condition that a state means, with ?3 = now. */
 static const char *select_for(const neoq_filter *filter)
 {
-    if (filter->state >= NEOQ_DONE && filter->queue)
-        return SELECT_JOBS "WHERE j.queue = (SELECT id FROM neoq_queues WHERE name = ?1) AND j.state = ?2"
-                           " AND j.state >= 5 AND j.id > ?4 ORDER BY j.id LIMIT ?5";
     switch ((int)filter->state) {
     case 0: return SELECT_JOBS "WHERE (?1 IS NULL OR q.name = ?1) AND j.id > ?4 ORDER BY j.id LIMIT ?5";
     case NEOQ_RUNNING:
@@ -71,10 +69,11 @@ static const char *select_for(const neoq_filter *filter)
                            " AND j.run_after <= ?3) AND j.id > ?4 ORDER BY j.id LIMIT ?5";
     case NEOQ_SCHEDULED:
     case NEOQ_RETRYING:
-        return SELECT_JOBS "WHERE (?1 IS NULL OR q.name = ?1) AND j.state = ?2 AND j.state IN (1, 4)"
+        return SELECT_JOBS "WHERE (?1 IS NULL OR q.name = ?1) AND j.state = ?2 AND j.state <> 2"
                            " AND j.run_after > ?3 AND j.id > ?4 ORDER BY j.id LIMIT ?5";
     default:
-        return SELECT_JOBS "WHERE (?1 IS NULL OR q.name = ?1) AND j.state = ?2 AND j.id > ?4 ORDER BY j.id LIMIT ?5";
+        return SELECT_JOBS "WHERE (?1 IS NULL OR q.name = ?1) AND j.state = ?2 AND j.state <> 2 AND j.id > ?4"
+                           " ORDER BY j.id LIMIT ?5";
     }
 }
 
@@ -87,8 +86,7 @@ int sq_find(neoq_store *store, const neoq_filter *filter, neoq_each_job each, vo
     sq_db *db = begin_reading(store);
     sqlite3_stmt *stmt = sq_prepare(db, select_for(filter));
     if (stmt) {
-        if (filter->queue)
-            sqlite3_bind_text(stmt, 1, filter->queue, -1, SQLITE_STATIC);
+        sqlite3_bind_text(stmt, 1, filter->queue, -1, SQLITE_STATIC);
         sqlite3_bind_int(stmt, 2, (int)filter->state);
         sqlite3_bind_int64(stmt, 3, now);
         sqlite3_bind_blob(stmt, 4, after, filter->after_id ? 16 : 0, SQLITE_STATIC);

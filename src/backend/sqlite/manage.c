@@ -4,8 +4,6 @@
  */
 #include "backend/sqlite/manage.h"
 
-#include <string.h>
-
 #include "backend/sqlite/jobs.h"
 #include "base/error.h"
 #include "job/job.h"
@@ -20,7 +18,6 @@ typedef struct steer_args {
 
 typedef struct found {
     int64_t rid, queue, priority, run_after;
-    uint8_t id[16];
     int state;
     bool unique;
 } found;
@@ -28,7 +25,7 @@ typedef struct found {
 static bool find_job(sq_tx *tx, int64_t rid, found *f)
 {
     sqlite3_stmt *stmt = sq_ask(tx->db,
-                                "SELECT j.queue, j.priority, j.run_after, j.id, CASE WHEN r.rid IS NULL THEN j.state"
+                                "SELECT j.queue, j.priority, j.run_after, CASE WHEN r.rid IS NULL THEN j.state"
                                 " ELSE 3 END, j.guarded FROM neoq_jobs j LEFT JOIN neoq_running r ON r.rid = j.rid"
                                 " WHERE j.rid = ?1",
                                 SQ_ARGS(rid));
@@ -39,10 +36,9 @@ static bool find_job(sq_tx *tx, int64_t rid, found *f)
         .queue = sqlite3_column_int64(stmt, 0),
         .priority = sqlite3_column_int64(stmt, 1),
         .run_after = sqlite3_column_int64(stmt, 2),
-        .state = sqlite3_column_int(stmt, 4),
-        .unique = sqlite3_column_type(stmt, 5) != SQLITE_NULL,
+        .state = sqlite3_column_int(stmt, 3),
+        .unique = sqlite3_column_type(stmt, 4) != SQLITE_NULL,
     };
-    memcpy(f->id, sqlite3_column_blob(stmt, 3), 16);
     sqlite3_reset(stmt);
     return true;
 }
@@ -51,13 +47,8 @@ static void take_from_ready(sq_tx *tx, const found *f)
 {
     if (f->state != NEOQ_READY)
         return;
-    sqlite3_stmt *stmt = sq_ask(tx->db,
-                                "DELETE FROM neoq_ready WHERE queue = ?1 AND priority = ?2 AND run_after = ?3"
-                                " AND rid = ?4 AND id = ?5",
-                                SQ_ARGS(f->queue, -f->priority, f->run_after, f->rid));
-    if (stmt)
-        sqlite3_bind_blob(stmt, 5, f->id, 16, SQLITE_STATIC);
-    sq_run(tx->db, stmt);
+    sq_do(tx->db, "DELETE FROM neoq_ready WHERE queue = ?1 AND priority = ?2 AND run_after = ?3 AND rid = ?4",
+          SQ_ARGS(f->queue, -f->priority, f->run_after, f->rid));
 }
 
 /* A dead job that is to live again guards its fingerprint again, unless another does by now. */
@@ -96,7 +87,8 @@ static int cancel(sq_tx *tx, const found *f, const steer_args *args)
     }
     take_from_ready(tx, f);
     sq_do(tx->db,
-          "UPDATE neoq_jobs SET state = 6, error = 'cancelled', finished_at = ?2, keep_until = NULLIF(?3, 0),"
+          "UPDATE neoq_jobs SET state = 6, error = 'cancelled', finished_at = ?2, keep_until = iif(?3 = 0, "
+          "9223372036854775807, ?3),"
           " guarded = guarded * 0 WHERE rid = ?1",
           SQ_ARGS(f->rid, tx->now, args->keep_until));
     sq_count(tx, f->queue, f->state, NEOQ_DEAD);

@@ -24,12 +24,12 @@ static const char create[] =
     "  finished_at INT, keep_until INT, error TEXT, result BLOB, progress INT, progress_note TEXT, progress_at INT);"
     "CREATE UNIQUE INDEX neoq_jobs_id ON neoq_jobs(id);"
     "CREATE UNIQUE INDEX neoq_jobs_unique ON neoq_jobs(fingerprint, queue) WHERE guarded;"
-    "CREATE INDEX neoq_jobs_waiting ON neoq_jobs(run_after) WHERE state IN (1, 4);"
-    "CREATE INDEX neoq_jobs_ended ON neoq_jobs(queue, state, id) WHERE state >= 5;"
-    "CREATE INDEX neoq_jobs_kept ON neoq_jobs(keep_until) WHERE keep_until IS NOT NULL;"
+    /* Jobs that wait, by when they fall due; ended ones, by when they are to be forgotten. A ready job is in neither,
+     * and pays for one comparison. */
+    "CREATE INDEX neoq_jobs_clock ON neoq_jobs(state, " SQ_MOMENT ") WHERE state <> 2;"
     /* priority is negated: the most urgent comes first. */
-    "CREATE TABLE neoq_ready(queue INT NOT NULL, priority INT NOT NULL, run_after INT NOT NULL, id BLOB NOT NULL,"
-    "  rid INT NOT NULL, PRIMARY KEY(queue, priority, run_after, id, rid)) WITHOUT ROWID;"
+    "CREATE TABLE neoq_ready(queue INT NOT NULL, priority INT NOT NULL, run_after INT NOT NULL, rid INT NOT NULL,"
+    "  PRIMARY KEY(queue, priority, run_after, rid)) WITHOUT ROWID;"
     "CREATE TABLE neoq_running(rid INTEGER PRIMARY KEY, epoch INT NOT NULL, worker INT NOT NULL, ran_at INT NOT NULL,"
     "  cancel INT NOT NULL DEFAULT 0);"
     "CREATE INDEX neoq_running_cancel ON neoq_running(worker) WHERE cancel;"
