@@ -319,6 +319,8 @@ static void put_back(neoq *nq, trip *t)
     }
     for (size_t i = 0; i < t->x.claim_count; i++)
         t->asked[i]->hungry = true;
+    if (nq->phase >= NQ_STOPPED)
+        nq_drop_finished(nq);
     nq->failures++;
     int64_t wait = NEOQ_MILLISECONDS(50) << (nq->failures < 6 ? nq->failures : 6);
     nq->exchange_after = nq_time_add(nq->clock->steady(nq->clock), wait);
@@ -337,12 +339,12 @@ static void free_settled(trip *t)
     }
 }
 
-/* What is left are runs that their handlers may still look at. The mutex is held. */
-static void drop_abandoned(neoq *nq, trip *t)
+/* The mutex is held, but while a run is freed: that calls the store. */
+static void drop_runs(neoq *nq, nq_run_list *list)
 {
-    while (t->settling.head) {
-        neoq_ctx *ctx = t->settling.head;
-        nq_list_remove(&t->settling, ctx);
+    while (list->head) {
+        neoq_ctx *ctx = list->head;
+        nq_list_remove(list, ctx);
         if (--ctx->refs > 0)
             continue;
         pthread_mutex_unlock(&nq->mutex);
@@ -377,7 +379,7 @@ int nq_exchange(neoq *nq, nq_queue *want)
     if (went) {
         nq->failures = 0;
         take_in(nq, t);
-        drop_abandoned(nq, t);
+        drop_runs(nq, &t->settling); /* what is left, their handlers may still look at */
         if (status == NEOQ_ELOST)
             nq_worker_lost(nq);
     } else {
@@ -398,6 +400,11 @@ void nq_end_run(neoq_ctx *ctx, nq_end end)
     ctx->queue->window_runs++;
     ctx->end = end;
     nq_list_add(&nq->finished, ctx);
+}
+
+void nq_drop_finished(neoq *nq)
+{
+    drop_runs(nq, &nq->finished);
 }
 
 void nq_release_local(neoq *nq, nq_queue *queue)

@@ -187,6 +187,8 @@ int nq_exchange(neoq *nq, nq_queue *want);
 void nq_end_run(neoq_ctx *ctx, nq_end end);
 /* Gives back what the queue claimed and has not begun. */
 void nq_release_local(neoq *nq, nq_queue *queue);
+/* Gives up what the store did not take before the end: the end of the lease gives those jobs back. */
+void nq_drop_finished(neoq *nq);
 int nq_trip_make(neoq *nq);
 void nq_trip_free(neoq *nq);
 

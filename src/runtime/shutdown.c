@@ -15,6 +15,8 @@
 #include "job/job.h"
 #include "runtime/runtime.h"
 
+enum { SETTLE_SECONDS = 5 };
+
 /* The mutex is held. Waits until something ended, or the steady instant. */
 static bool wait_ended(neoq *nq, const neoq_clock *clock, int64_t until)
 {
@@ -121,28 +123,29 @@ static void begin_stop(neoq *nq, int64_t until)
     }
 }
 
-/* Settles what is left, if the store lets us: what it does not take now, the end of the lease will give back. */
+/* Settles what is left, if the store lets us, for SETTLE_SECONDS at the most: what it does not take, the end of the
+ * lease will give back. */
 static bool settle_rest(neoq *nq)
 {
-    for (int tries = 0; nq->finished.head && tries < 20;) {
+    int64_t until = nq_real_clock.steady(&nq_real_clock) + NEOQ_SECONDS(SETTLE_SECONDS);
+    bool in_time = true;
+    while ((nq->finished.head || nq->exchanging) && in_time) {
         if (nq->exchanging)
-            wait_ended(nq, &nq_real_clock, nq_time_add(nq_real_clock.steady(&nq_real_clock), NEOQ_MILLISECONDS(100)));
+            in_time = wait_ended(nq, &nq_real_clock, until);
         else if (nq_exchange(nq, NULL) != NEOQ_OK)
-            wait_ended(nq, &nq_real_clock, nq_time_add(nq_real_clock.steady(&nq_real_clock), NEOQ_MILLISECONDS(50)));
-        tries += nq->failures > 0;
+            wait_ended(nq, &nq_real_clock, nq_real_clock.steady(&nq_real_clock) + NEOQ_MILLISECONDS(50));
+        in_time = in_time && nq_real_clock.steady(&nq_real_clock) < until;
     }
-    while (nq->exchanging)
-        wait_ended(nq, &nq_real_clock, nq_time_add(nq_real_clock.steady(&nq_real_clock), NEOQ_MILLISECONDS(100)));
-    return !nq->finished.head;
+    return !nq->finished.head && !nq->exchanging;
 }
 
-static void leave_store(neoq *nq)
+static void leave_store(neoq *nq, bool settled)
 {
     neoq_beat beat = {.worker = nq->worker, .lease = 0};
     bool joined = nq->joined;
     nq->joined = false;
     pthread_mutex_unlock(&nq->mutex);
-    if (joined)
+    if (joined && settled)
         nq->backend->beat(nq->store, &beat);
     nq_wake_all(nq);
     pthread_mutex_lock(&nq->mutex);
@@ -191,7 +194,8 @@ int neoq_shutdown(neoq *nq, neoq_duration timeout)
     release_running(nq);
     bool settled = settle_rest(nq);
     nq->phase = NQ_STOPPED;
-    leave_store(nq);
+    leave_store(nq, settled);
+    nq_drop_finished(nq);
     if (nq->forced)
         await_strays(nq);
     pthread_cond_broadcast(&nq->ended);

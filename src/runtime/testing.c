@@ -94,17 +94,19 @@ static int work_queue(neoq *nq, nq_queue *queue, neoq_testing_counts *counts)
     return nq_fail(NEOQ_ENOTFOUND, "queue \"%s\" has no job ready", queue->name);
 }
 
-/* The queue whose turn it is first, by weight; those after it in the order of their turns. */
-static nq_queue *by_turn(neoq *nq, const nq_queue *after)
+/* The queue whose turn comes after that of `after` (NULL: whose is first): by the share it had, then by the order in
+ * which the queues were started. */
+static nq_queue *by_turn(const neoq *nq, const nq_queue *after)
 {
-    nq_queue *least = NULL;
+    nq_queue *next = NULL;
+    bool passed = false; /* `after` itself, in the order of starting */
     for (nq_queue *queue = nq->queues; queue; queue = queue->next) {
-        bool later = !after || queue->pass > after->pass || (queue->pass == after->pass && queue > after);
-        bool earlier = !least || queue->pass < least->pass || (queue->pass == least->pass && queue < least);
-        if (later && earlier)
-            least = queue;
+        bool later = !after || queue->pass > after->pass || (queue->pass == after->pass && passed && queue != after);
+        passed |= queue == after;
+        if (later && (!next || queue->pass < next->pass))
+            next = queue;
     }
-    return least;
+    return next;
 }
 
 static int work_any(neoq *nq, neoq_testing_counts *counts)
