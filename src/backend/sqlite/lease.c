@@ -138,7 +138,7 @@ static int beat_in(sq_tx *tx, void *arg)
 
 int sq_beat(neoq_store *store, const neoq_beat *beat)
 {
-    return sq_write(store, beat_in, (void *)(uintptr_t)beat);
+    return sq_write_hastily(store, beat_in, (void *)(uintptr_t)beat);
 }
 
 /* ---- recovery and retention ------------------------------------------------------------- */

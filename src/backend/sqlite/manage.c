@@ -157,7 +157,7 @@ static int set_progress(sq_tx *tx, void *arg)
 int sq_set_progress(neoq_store *store, const char *id, int64_t epoch, const neoq_progress *progress)
 {
     progress_args args = {id, epoch, progress};
-    return sq_write(store, set_progress, &args);
+    return sq_write_hastily(store, set_progress, &args);
 }
 
 /* ---- a queue ---------------------------------------------------------------------------- */

@@ -45,7 +45,7 @@ typedef struct sq_op {
     sq_work work;
     void *arg;
     int status;
-    bool done;
+    bool done, hasty;
     sem_t turn; /* posted when it is done, or when it is this caller's turn to write */
     char message[512];
 } sq_op;
@@ -72,6 +72,7 @@ struct neoq_store {
     int64_t wal_pages;       /* after the last commit */
     int64_t next_checkpoint; /* when wal_pages reaches it */
     int64_t data_version;
+    bool hasty; /* the writer's commits are not synced */
     sq_queue_id *queues;
     size_t queue_count;
 
@@ -84,6 +85,8 @@ struct neoq_store {
 
 /* Runs work in a write transaction, on disk when this returns. */
 int sq_write(neoq_store *store, sq_work work, void *arg);
+/* The same, but a power cut may undo it: for what is of no use after one, so that an idle worker leaves the disk alone. */
+int sq_write_hastily(neoq_store *store, sq_work work, void *arg);
 
 /* A transaction of the caller's on his own connection; sq_tx_flush() writes the tallies, sq_tx_free() ends it. */
 void sq_tx_begin(sq_tx *tx, neoq_store *store, sq_db *db, bool own);

@@ -239,10 +239,24 @@ static int end(neoq_store *store, sq_tx *tx, int status)
     return status;
 }
 
-/* Runs the ops from first to before `end_op` in one transaction. Not NEOQ_OK: none of them happened. */
+/* A commit is synced unless every op in it can do without; one that is makes those before it safe too. */
+static void set_haste(neoq_store *store, const sq_op *first)
+{
+    bool hasty = true;
+    for (const sq_op *op = first; op; op = op->next)
+        hasty = hasty && op->hasty;
+    if (hasty == store->hasty || store->options->asynchronous_commit)
+        return;
+    sq_run(&store->writer,
+           sq_prepare(&store->writer, hasty ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL"));
+    store->hasty = hasty;
+}
+
+/* Runs the ops in one transaction. Not NEOQ_OK: none of them happened. */
 static int write_together(neoq_store *store, sq_op *first)
 {
     sq_tx tx;
+    set_haste(store, first);
     int status = begin(store, &tx);
     for (sq_op *op = first; op && status == NEOQ_OK; op = op->next) {
         op->status = op->work(&tx, op->arg);
@@ -328,9 +342,10 @@ static void lead(neoq_store *store, sq_op *own)
     pass_on(store);
 }
 
-int sq_write(neoq_store *store, sq_work work, void *arg)
+static int submit(neoq_store *store, sq_work work, void *arg, bool hasty)
 {
     sq_op op;
+    op.hasty = hasty;
     op.next = NULL;
     op.work = work;
     op.arg = arg;
@@ -351,6 +366,16 @@ int sq_write(neoq_store *store, sq_work work, void *arg)
         lead(store, &op);
     sem_destroy(&op.turn);
     return op.status == NEOQ_OK ? NEOQ_OK : nq_fail(op.status, "%s", op.message);
+}
+
+int sq_write(neoq_store *store, sq_work work, void *arg)
+{
+    return submit(store, work, arg, false);
+}
+
+int sq_write_hastily(neoq_store *store, sq_work work, void *arg)
+{
+    return submit(store, work, arg, true);
 }
 
 void sq_announce(const char *wal_path)
