@@ -117,6 +117,9 @@ static size_t plan_claims(neoq *nq, trip *t, nq_queue *want)
 {
     size_t room = 0;
     int64_t steady = nq->clock->steady(nq->clock);
+    /* What falls due may be any queue's, and this trip makes it ready. */
+    for (nq_queue *queue = nq->queues; queue && steady >= nq->due; queue = queue->next)
+        queue->hungry = true;
     for (nq_queue *queue = nq->queues; queue && nq->phase == NQ_OPEN && nq->joined; queue = queue->next) {
         size_t limit = 0;
         if (want || nq->by_hand) {
@@ -327,6 +330,16 @@ static void put_back(neoq *nq, trip *t)
     nq->due = nq->exchange_after;
 }
 
+/* Runs that were given back are ready again, and the trip that gave them back may not have asked for them. */
+static void ask_for_released(neoq *nq, const trip *t)
+{
+    bool released = false;
+    for (size_t i = 0; i < t->x.settlement_count; i++)
+        released |= t->x.settlements[i].state == NEOQ_READY;
+    for (nq_queue *queue = nq->queues; queue && released; queue = queue->next)
+        queue->hungry = true;
+}
+
 /* The mutex is not held. */
 static void free_settled(trip *t)
 {
@@ -351,6 +364,17 @@ static void drop_runs(neoq *nq, nq_run_list *list)
         nq_run_free(ctx);
         pthread_mutex_lock(&nq->mutex);
     }
+}
+
+/* Whoever sleeps in the store knew of nothing due before waiting_until; by now there may be something. */
+static void hurry_waiter(neoq *nq)
+{
+    if (!nq->waiting || nq->due >= nq->waiting_until)
+        return;
+    nq->waiting_until = nq->due;
+    pthread_mutex_unlock(&nq->mutex);
+    nq->backend->wake(nq->store);
+    pthread_mutex_lock(&nq->mutex);
 }
 
 int nq_exchange(neoq *nq, nq_queue *want)
@@ -378,6 +402,7 @@ int nq_exchange(neoq *nq, nq_queue *want)
     pthread_mutex_lock(&nq->mutex);
     if (went) {
         nq->failures = 0;
+        ask_for_released(nq, t);
         take_in(nq, t);
         drop_runs(nq, &t->settling); /* what is left, their handlers may still look at */
         if (status == NEOQ_ELOST)
@@ -389,6 +414,7 @@ int nq_exchange(neoq *nq, nq_queue *want)
     nq->exchanging = false;
     if (nq->enders > 0)
         pthread_cond_broadcast(&nq->ended);
+    hurry_waiter(nq);
     return status == NEOQ_ELOST ? NEOQ_OK : status;
 }
 

@@ -118,7 +118,8 @@ struct neoq {
     struct nq_trip *trip;
     int settling;                       /* runs in the round trip under way */
     bool exchanging;                    /* a round trip is under way */
-    bool waiting;                       /* a thread sleeps in the store */
+    bool waiting;                       /* a thread sleeps in the store, or stands in for it */
+    int64_t waiting_until;              /* steady: it does so no later than this */
     int64_t exchange_after;             /* steady: the store failed; not before this */
     int failures;                       /* of round trips in a row */
     int64_t due;                        /* steady: when the store is to be asked again without a hint */

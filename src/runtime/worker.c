@@ -169,7 +169,7 @@ static void wait_in_store(neoq *nq)
 {
     nq->waiting = true;
     uint64_t seen = nq->seen;
-    int64_t until = nq->due;
+    int64_t until = nq->waiting_until = nq->due;
     pthread_mutex_unlock(&nq->mutex);
     nq->backend->wait(nq->store, seen, until);
     pthread_mutex_lock(&nq->mutex);
@@ -193,6 +193,7 @@ static void look_for_cancels(neoq *nq)
 {
     int64_t until = nq_time_add(nq->clock->steady(nq->clock), NEOQ_MILLISECONDS(SATURATED_LOOK_MS));
     nq->waiting = true;
+    nq->waiting_until = 0;
     sleep_idle(nq, until);
     nq->waiting = false;
     int64_t steady = nq->clock->steady(nq->clock);

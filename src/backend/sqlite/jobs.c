@@ -389,7 +389,9 @@ static size_t gather(sq_tx *tx, const sq_enqueue_args *args, size_t at, group *g
 int sq_enqueue(sq_tx *tx, void *enqueue_args)
 {
     sq_enqueue_args *args = enqueue_args;
-    int64_t rid = last_rid(tx) + 1;
+    if (tx->last_rid == 0)
+        tx->last_rid = last_rid(tx);
+    int64_t rid = tx->last_rid + 1;
     group g;
     for (size_t at = 0; at < args->count && tx->db->status == NEOQ_OK;) {
         size_t taken = gather(tx, args, at, &g);
@@ -399,6 +401,7 @@ int sq_enqueue(sq_tx *tx, void *enqueue_args)
         rid += (int64_t)g.count;
         at += taken;
     }
+    tx->last_rid = rid - 1;
     tx->announce = true;
     return tx->db->status;
 }

@@ -32,8 +32,9 @@ typedef struct sq_tx {
     neoq_time now;
     sq_tally *tallies;
     size_t tally_count, tally_room;
-    bool announce; /* other processes are to be woken after the commit */
-    bool own;      /* on the store's connection, so the queue cache may be used */
+    bool announce;    /* other processes are to be woken after the commit */
+    bool own;         /* on the store's connection, so the queue cache may be used */
+    int64_t last_rid; /* of neoq_jobs; 0 = not looked up yet */
 } sq_tx;
 
 /* Does its part of the transaction; may be called again if the whole was rolled back. A refusal (NEOQ_EDUPLICATE,
@@ -46,7 +47,8 @@ typedef struct sq_op {
     void *arg;
     int status;
     bool done, hasty;
-    sem_t turn; /* posted when it is done, or when it is this caller's turn to write */
+    sem_t turn;             /* posted when it is done, or when it is this caller's turn to write */
+    struct sq_op *wakes[2]; /* whom this caller posts in turn, once it is done */
     char message[512];
 } sq_op;
 
@@ -64,8 +66,8 @@ struct neoq_store {
 
     pthread_mutex_t queue_mutex; /* of the fields up to `written` */
     sq_op *first, **last;
-    size_t waiting;   /* ops in the list */
-    size_t last_size; /* ops in the last transaction */
+    atomic_size_t waiting; /* ops in the list; read without the mutex by who waits for company */
+    size_t last_size;      /* ops in the last transaction */
     bool writing;
 
     sq_db writer;            /* of whoever is `writing` */

@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "job/transition.h"
 
-enum { CHECKPOINT_PAGES = 8000, PATIENCE = 40 };
+enum { CHECKPOINT_PAGES = 8000, PATIENCE = 200 };
 
 /* ---- tallies ---------------------------------------------------------------------------- */
 
@@ -295,13 +295,8 @@ static void write_batch(neoq_store *store, sq_op *first)
  */
 static void let_company_in(neoq_store *store)
 {
-    pthread_mutex_lock(&store->queue_mutex);
-    for (int i = 0; i < PATIENCE && store->last_size > 1 && store->waiting < store->last_size; i++) {
-        pthread_mutex_unlock(&store->queue_mutex);
+    for (int i = 0; i < PATIENCE && store->last_size > 1 && atomic_load(&store->waiting) < store->last_size; i++)
         sched_yield();
-        pthread_mutex_lock(&store->queue_mutex);
-    }
-    pthread_mutex_unlock(&store->queue_mutex);
 }
 
 static sq_op *take_all(neoq_store *store)
@@ -326,6 +321,40 @@ static void pass_on(neoq_store *store)
     pthread_mutex_unlock(&store->queue_mutex);
 }
 
+/*
+ * The callers of a batch wake each other, each two more, so that one thread need not wake all before it can go on.
+ * own is the root; the rest of the list follows in the order of a binary heap.
+ */
+static void arrange_wakes(sq_op *batch, sq_op *own)
+{
+    sq_op *parent = own, *last = own;
+    int children = 0;
+    own->done = true;
+    for (sq_op *op = batch, *rest; op; op = rest) {
+        rest = op->next;
+        if (op == own)
+            continue;
+        op->done = true;
+        op->next = NULL;
+        last->next = op; /* the heap's order, as a list from own on */
+        last = op;
+        if (children == 2) {
+            parent = parent->next;
+            children = 0;
+        }
+        parent->wakes[children++] = op;
+    }
+    last->next = NULL;
+}
+
+/* An op is its caller's again once it is posted. */
+static void wake_next(sq_op *op)
+{
+    for (int i = 0; i < 2; i++)
+        if (op->wakes[i])
+            sem_post(&op->wakes[i]->turn);
+}
+
 static void lead(neoq_store *store, sq_op *own)
 {
     let_company_in(store);
@@ -333,12 +362,8 @@ static void lead(neoq_store *store, sq_op *own)
     write_batch(store, batch);
     if (store->wal_pages >= store->next_checkpoint)
         checkpoint(store);
-    for (sq_op *op = batch, *next; op; op = next) {
-        next = op->next; /* op is its caller's again once it is posted */
-        op->done = true;
-        if (op != own)
-            sem_post(&op->turn);
-    }
+    arrange_wakes(batch, own);
+    wake_next(own);
     pass_on(store);
 }
 
@@ -352,6 +377,7 @@ static int submit(neoq_store *store, sq_work work, void *arg, bool hasty)
     op.status = NEOQ_OK;
     op.done = false;
     op.message[0] = '\0';
+    op.wakes[0] = op.wakes[1] = NULL;
     sem_init(&op.turn, 0, 0);
     pthread_mutex_lock(&store->queue_mutex);
     *store->last = &op;
@@ -362,7 +388,9 @@ static int submit(neoq_store *store, sq_work work, void *arg, bool hasty)
     pthread_mutex_unlock(&store->queue_mutex);
     while (!mine && sem_wait(&op.turn) != 0)
         ;
-    if (!op.done)
+    if (op.done)
+        wake_next(&op);
+    else
         lead(store, &op);
     sem_destroy(&op.turn);
     return op.status == NEOQ_OK ? NEOQ_OK : nq_fail(op.status, "%s", op.message);
