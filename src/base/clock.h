@@ -27,6 +27,16 @@ void nq_cond_init(pthread_cond_t *cond);
 /* Waits until cond is signalled, or the steady instant has come (false), or spuriously. until INT64_MAX = no bound. */
 bool nq_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, const neoq_clock *clock, int64_t until);
 
+/* Between two looks at a variable that another thread is about to change. */
+static inline void nq_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 /* start + duration that stops at the ends; NEOQ_FOREVER gives INT64_MAX. */
 int64_t nq_time_add(int64_t start, neoq_duration duration);
 

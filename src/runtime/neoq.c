@@ -46,6 +46,12 @@ static const neoq_backend *find_backend(const char *url)
     return found;
 }
 
+/* How much of a URL may be shown: no further than its scheme. */
+static int scheme_size(const char *url)
+{
+    return (int)strcspn(url, ":") + (strchr(url, ':') != NULL);
+}
+
 int neoq_register_backend(const neoq_backend *backend)
 {
     if (!backend || backend->version != NEOQ_BACKEND_VERSION || backend->size < sizeof *backend)
@@ -231,9 +237,9 @@ int nq_open(neoq **out, const char *url, const neoq_options *options, const neoq
     if (status != NEOQ_OK)
         return status;
     const neoq_backend *backend = find_backend(url);
-    if (!backend)
-        return nq_fail(NEOQ_EINVAL, "URL \"%.200s\": no such scheme; \"memory:\" and \"sqlite:PATH\" are possible",
-                       url);
+    if (!backend) /* the URL itself may hold a password */
+        return nq_fail(NEOQ_EINVAL, "URL \"%.*s...\": no such scheme; \"memory:\" and \"sqlite:PATH\" are possible",
+                       scheme_size(url), url);
     neoq *nq = make(&filled, clock, by_hand);
     if (!nq)
         return nq_fail(NEOQ_ENOMEM, "neoq_open: no memory");

@@ -173,20 +173,21 @@ int neoq_shutdown(neoq *nq, neoq_duration timeout)
         pthread_mutex_unlock(&nq->mutex);
         return NEOQ_OK;
     }
-    bool first = nq->phase == NQ_OPEN;
     begin_stop(nq, nq_time_add(nq->clock->steady(nq->clock), timeout));
+    bool asked_by_handler = nq_run_current(nq) != NULL, another = nq->stopper;
+    nq->stopper |= !asked_by_handler;
     pthread_mutex_unlock(&nq->mutex);
     nq_wake_all(nq);
-    if (nq_run_current(nq))
-        return NEOQ_OK; /* a handler asks for it but cannot wait for itself */
+    if (asked_by_handler)
+        return NEOQ_OK; /* it cannot wait for its own end */
     pthread_mutex_lock(&nq->mutex);
-    if (!first && nq->stopper) { /* somebody else is at it, now until the earlier of the two times */
+    if (another) { /* somebody else is at it, now until the earlier of the two times */
         while (nq->phase < NQ_STOPPED)
             wait_ended(nq, nq->clock, INT64_MAX);
+        bool stopped_some = nq->forced;
         pthread_mutex_unlock(&nq->mutex);
-        return nq->forced ? nq_fail(NEOQ_ETIMEOUT, "neoq_shutdown: runs were stopped and given back") : NEOQ_OK;
+        return stopped_some ? nq_fail(NEOQ_ETIMEOUT, "neoq_shutdown: runs were stopped and given back") : NEOQ_OK;
     }
-    nq->stopper = true;
     while (nq->running.head && (nq->by_hand || wait_ended(nq, nq->clock, nq->stop_until)))
         if (nq->by_hand || nq->clock->steady(nq->clock) >= nq->stop_until)
             break;

@@ -155,7 +155,7 @@ static bool execute(neoq *nq, neoq_ctx *ctx)
     bool last = --ctx->refs == 0;
     nq->strays--;
     pthread_mutex_unlock(&nq->mutex);
-    nq_log(nq, NEOQ_LOG_WARN, "job %s (queue %s): the handler came back after its run was given up",
+    nq_log(nq, NEOQ_LOG_INFO, "job %s (queue %s): the handler came back after its run was given up",
            ctx->claimed.job.id, ctx->queue->name);
     free(end.error);
     if (last)
@@ -302,6 +302,8 @@ static int add_queue(neoq *nq, nq_queue *queue)
     *end = queue;
     nq->thread_limit += queue->handler.concurrency + (nq->thread_limit == 0);
     nq->worker.capacity += queue->handler.concurrency;
+    nq->next_beat = 0; /* to tell the store */
+    pthread_cond_signal(&nq->ticking);
     return NEOQ_OK;
 }
 

@@ -42,6 +42,16 @@ static int busy(void *arg, int tries)
     return 1;
 }
 
+/* Switching a new file to WAL takes a lock that SQLite does not wait for: with several processes opening it at the same
+ * moment, all but one are told that it is busy. */
+static int set_pragmas(sqlite3 *handle, const char *pragmas, const neoq_options *options)
+{
+    int result = sqlite3_exec(handle, pragmas, NULL, NULL, NULL);
+    for (int tries = 0; result == SQLITE_BUSY && busy((void *)(intptr_t)options->connect_timeout, tries); tries++)
+        result = sqlite3_exec(handle, pragmas, NULL, NULL, NULL);
+    return result;
+}
+
 int sq_db_open(sq_db *db, const char *path, bool create, const neoq_options *options)
 {
     *db = (sq_db){0};
@@ -57,7 +67,7 @@ int sq_db_open(sq_db *db, const char *path, bool create, const neoq_options *opt
                                 "PRAGMA secure_delete=OFF; PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY"
                               : "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000;"
                                 "PRAGMA secure_delete=OFF; PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY";
-    if (sqlite3_exec(db->handle, pragmas, NULL, NULL, NULL) != SQLITE_OK)
+    if (set_pragmas(db->handle, pragmas, options) != SQLITE_OK)
         return sq_error(db->handle, "opening");
     return NEOQ_OK;
 }
