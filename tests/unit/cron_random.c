@@ -255,7 +255,7 @@ static int rounds_wanted(void)
     random_state = seed ? strtoull(seed, NULL, 10) : 20240310;
     print_message("seed %llu\n", (unsigned long long)random_state);
     random_state = random_state * 2654435761u + 1;
-    return rounds ? (int)strtol(rounds, NULL, 10) : 2000;
+    return rounds ? (int)strtol(rounds, NULL, 10) : 4000;
 }
 
 static void ticks_as_the_clock_shows(void **state)
@@ -281,7 +281,7 @@ static void ticks_as_the_clock_shows(void **state)
     assert_true(late < checked / 2 && impossible < rounds / 50);
 }
 
-/* From tick to tick over years: no tick is lost, doubled or out of order, and the count is what the clock gives. */
+/* From tick to tick for days: no tick is lost, doubled or out of order. */
 static void loses_and_doubles_nothing(void **state)
 {
     (void)state;
@@ -291,7 +291,7 @@ static void loses_and_doubles_nothing(void **state)
         if (nq_cron_parse(&cron, s.spec) != NEOQ_OK)
             continue;
         int64_t begin = draw_instant(loaded[s.zone]), end = begin + 10 * 86400, at = begin;
-        for (int n = 0; n < 3000 && at < end; n++) {
+        for (int n = 0; n < 150 && at < end; n++) {
             neoq_time next;
             int64_t expected = watch(&s, at, at + 2 * 86400 < end ? at + 2 * 86400 : end);
             if (nq_cron_next(cron, NEOQ_SECONDS(at), &next) != NEOQ_OK)

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * neoq_register_backend(): a store of the user's own. This one keeps nothing; it shows what a store is given, and that
+ * what it says comes back to the caller. (That a store means the same as the others is for the other programs.)
+ */
+#include "support/store.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct neoq_store {
+    int opened;
+};
+
+static struct neoq_store the_store;
+static neoq_options seen_options;
+static char seen_url[64];
+
+static int fake_open(neoq_store **out, const neoq_store_config *config)
+{
+    seen_options = *config->options;
+    snprintf(seen_url, sizeof(seen_url), "%s", config->url);
+    if (strcmp(config->url, "fake:down") == 0)
+        return neoq_set_error(NEOQ_EBACKEND, "the fake %s is down", "store");
+    the_store.opened++;
+    *out = &the_store;
+    return NEOQ_OK;
+}
+
+static void fake_close(neoq_store *self)
+{
+    self->opened--;
+}
+
+static int fake_enqueue(neoq_store *self, const neoq_job *jobs, size_t count, neoq_enqueued *results)
+{
+    (void)self;
+    for (size_t i = 0; i < count; i++) {
+        bool complete = jobs[i].id && jobs[i].payload_size == strlen(jobs[i].payload) && jobs[i].max_retries == 23 &&
+                        jobs[i].unique == NEOQ_UNIQUE_ON && jobs[i].fingerprint && jobs[i].run_after > 0;
+        results[i].status = complete ? NEOQ_OK : NEOQ_EINVAL;
+        snprintf(results[i].id, NEOQ_ID_SIZE, "%s", jobs[i].id);
+    }
+    return NEOQ_OK;
+}
+
+static int fake_queues(neoq_store *self, neoq_each_queue each, void *arg)
+{
+    (void)self;
+    return each(&(neoq_queue_info){.name = "fake", .ready = 7}, arg);
+}
+
+static int fake_get(neoq_store *self, const char *id, neoq_each_job each, void *arg)
+{
+    (void)self;
+    (void)each;
+    (void)arg;
+    return neoq_set_error(NEOQ_EBACKEND, "cannot reach %s", id);
+}
+
+static const neoq_backend fake = {
+    .version = NEOQ_BACKEND_VERSION,
+    .size = sizeof(neoq_backend),
+    .scheme = "fake",
+    .open = fake_open,
+    .close = fake_close,
+    .enqueue = fake_enqueue,
+    .queues = fake_queues,
+    .get = fake_get,
+};
+
+static void test_a_table_that_is_malformed_is_refused(void **state)
+{
+    (void)state;
+    neoq_backend other = fake;
+    other.version = NEOQ_BACKEND_VERSION + 1;
+    assert_status(NEOQ_EINVAL, neoq_register_backend(&other));
+    other = fake;
+    other.size = 16;
+    assert_status(NEOQ_EINVAL, neoq_register_backend(&other));
+    other = fake;
+    other.scheme = NULL;
+    assert_status(NEOQ_EINVAL, neoq_register_backend(&other));
+    other.scheme = "";
+    assert_status(NEOQ_EINVAL, neoq_register_backend(&other));
+    other.scheme = "sqlite";
+    assert_status(NEOQ_EEXIST, neoq_register_backend(&other));
+}
+
+static void test_a_registered_store_is_opened_by_its_scheme(void **state)
+{
+    (void)state;
+    neoq *nq = NULL;
+    assert_status(NEOQ_EINVAL, neoq_open(&nq, "fake:here", NULL));
+    assert_status(NEOQ_OK, neoq_register_backend(&fake));
+    assert_status(NEOQ_EEXIST, neoq_register_backend(&fake));
+    assert_status(NEOQ_OK, neoq_open(&nq, "fake:here", &(neoq_options){.log = quiet, .retention = NEOQ_HOURS(1)}));
+    assert_string_equal("fake:here", seen_url);
+    assert_int_equal(1, the_store.opened);
+    /* Options come with every default filled in. */
+    assert_true(seen_options.lease == NEOQ_SECONDS(30));
+    assert_true(seen_options.poll_interval == NEOQ_SECONDS(10));
+    assert_true(seen_options.job_check_interval == NEOQ_SECONDS(1));
+    assert_true(seen_options.shutdown_timeout == NEOQ_SECONDS(8));
+    assert_true(seen_options.connect_timeout == NEOQ_SECONDS(30));
+    assert_true(seen_options.dead_retention == NEOQ_HOURS(24 * 90));
+    assert_true(seen_options.retention == NEOQ_HOURS(1));
+    assert_true(seen_options.capacity_wait == NEOQ_FOREVER || seen_options.capacity_wait > NEOQ_HOURS(24 * 365));
+    assert_int_equal(NEOQ_UNIQUE_ON, seen_options.unique);
+    assert_int_equal(1 << 20, seen_options.max_payload);
+    assert_int_equal(NEOQ_LOG_INFO, seen_options.log_level);
+    assert_string_equal("neoq", seen_options.schema);
+    neoq_close(nq);
+    assert_int_equal(0, the_store.opened);
+}
+
+static void test_jobs_reach_it_complete_and_its_answers_come_back(void **state)
+{
+    (void)state;
+    neoq *nq = NULL;
+    neoq_register_backend(&fake);
+    assert_status(NEOQ_OK, neoq_open(&nq, "fake:", &(neoq_options){.log = quiet}));
+    assert_status(NEOQ_OK, neoq_enqueue(nq, &(neoq_job){.queue = "q", .payload = "{}"}, NULL));
+    assert_int_equal(7, queue_of(nq, "fake").ready);
+    neoq_job_set *set = NULL;
+    assert_status(NEOQ_EBACKEND, neoq_get(nq, "0190a0b0-0000-7000-8000-00000000000a", &set));
+    assert_words("cannot reach 0190a0b0", neoq_error_message());
+    neoq_close(nq);
+    nq = NULL;
+    assert_status(NEOQ_EBACKEND, neoq_open(&nq, "fake:down", &(neoq_options){.log = quiet}));
+    assert_string_equal("the fake store is down", neoq_error_message());
+    assert_null(nq);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_table_that_is_malformed_is_refused),
+        cmocka_unit_test(test_a_registered_store_is_opened_by_its_scheme),
+        cmocka_unit_test(test_jobs_reach_it_complete_and_its_answers_come_back),
+    };
+    return cmocka_run_group_tests_name("extending", tests, NULL, NULL);
+}
