@@ -330,13 +330,17 @@ static void put_back(neoq *nq, trip *t)
     nq->due = nq->exchange_after;
 }
 
-/* Runs that were given back are ready again, and the trip that gave them back may not have asked for them. */
-static void ask_for_released(neoq *nq, const trip *t)
+/* Runs that were given back, or are to be retried at once, are ready by now; the trip that settled them made them so,
+ * and may not have asked for them. */
+static void ask_for_ready(neoq *nq, const trip *t)
 {
-    bool released = false;
-    for (size_t i = 0; i < t->x.settlement_count; i++)
-        released |= t->x.settlements[i].state == NEOQ_READY;
-    for (nq_queue *queue = nq->queues; queue && released; queue = queue->next)
+    bool ready = false;
+    neoq_time now = t->x.settlement_count > 0 ? nq->clock->now(nq->clock) : 0;
+    for (size_t i = 0; i < t->x.settlement_count; i++) {
+        const neoq_settlement *s = &t->x.settlements[i];
+        ready |= s->state < NEOQ_DONE && (s->state == NEOQ_READY || s->run_after <= now);
+    }
+    for (nq_queue *queue = nq->queues; queue && ready; queue = queue->next)
         queue->hungry = true;
 }
 
@@ -402,8 +406,8 @@ int nq_exchange(neoq *nq, nq_queue *want)
     pthread_mutex_lock(&nq->mutex);
     if (went) {
         nq->failures = 0;
-        ask_for_released(nq, t);
         take_in(nq, t);
+        ask_for_ready(nq, t);
         drop_runs(nq, &t->settling); /* what is left, their handlers may still look at */
         if (status == NEOQ_ELOST)
             nq_worker_lost(nq);

@@ -346,15 +346,13 @@ static bool next_priority(sq_db *db, int64_t queue, int64_t after, int64_t *prio
 /* Whether the queue may be claimed from now; sets next_due if it is to be again. */
 static bool open_queue(sq_db *db, int64_t queue, neoq_time now, neoq_exchange *x)
 {
-    sqlite3_stmt *stmt =
-        sq_ask(db, "SELECT paused, slow_until, ready FROM neoq_queues WHERE id = ?1", SQ_ARGS(queue));
+    sqlite3_stmt *stmt = sq_ask(db, "SELECT paused, slow_until FROM neoq_queues WHERE id = ?1", SQ_ARGS(queue));
     if (!sq_step(db, stmt))
         return false;
     bool paused = sqlite3_column_int(stmt, 0) != 0;
     neoq_time slow_until = sqlite3_column_int64(stmt, 1);
-    bool ready = sqlite3_column_int64(stmt, 2) > 0;
     sqlite3_reset(stmt);
-    if (!paused && slow_until > now && ready && (x->next_due == 0 || slow_until < x->next_due))
+    if (!paused && slow_until > now && (x->next_due == 0 || slow_until < x->next_due))
         x->next_due = slow_until;
     return !paused && slow_until <= now;
 }
