@@ -31,7 +31,7 @@ install: build
 
 format:
 	@scripts/install-deps test
-	@git ls-files '*.c' '*.h' | xargs clang-format -i
+	@git ls-files '*.c' '*.h' ':!include/neoq.h' | xargs clang-format -i
 
 lint:
 	@scripts/install-deps test

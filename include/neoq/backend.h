@@ -78,10 +78,10 @@ typedef struct neoq_settlement {
     const char *error;           /* NULL = the job's error becomes NULL */
     const void *result;
     size_t result_size;
-    bool slow_down;      /* back the whole queue off, 100 ms doubling to 60 s; a done run resets it */
-    const char *outcome; /* the word for the job's history: "failed" (neoq_run_info) */
-    neoq_time finished_at;
-    int exit_code, signal; /* for the history, as is what follows */
+    bool slow_down;                    /* back the whole queue off, 100 ms doubling to 60 s; a done run resets it */
+    const char *outcome;               /* the word for the job's history: "failed" (neoq_run_info) */
+    neoq_time started_at, finished_at; /* started_at is the claim's time or later */
+    int exit_code, signal;             /* for the history, as is what follows */
     neoq_duration cpu_time;
     int64_t peak_memory;
     int status;     /* out: NEOQ_OK or NEOQ_ELOST */

@@ -30,7 +30,7 @@ static size_t appetite(const nq_queue *queue)
 static void measure(nq_queue *queue, int64_t steady)
 {
     int64_t passed = steady - queue->window_start;
-    if (queue->window_start && passed < NEOQ_MILLISECONDS(1))
+    if (queue->window_start && passed < NEOQ_MILLISECONDS(10))
         return;
     if (queue->window_start) {
         int64_t ahead = queue->window_runs * NEOQ_MILLISECONDS(NQ_PREFETCH_MS) / passed;
@@ -153,6 +153,7 @@ static void plan_settlement(const neoq *nq, const neoq_ctx *ctx, neoq_time now, 
         .hold = ctx->claimed.hold,
         .error = ctx->end.error,
         .outcome = nq_outcome_word(ctx->end.outcome),
+        .started_at = ctx->claimed.job.ran_at,
         .finished_at = now,
         .cancel_keep_until = nq_keep_until(now, nq->options.dead_retention),
     };

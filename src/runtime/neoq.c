@@ -56,6 +56,14 @@ int neoq_register_backend(const neoq_backend *backend)
 {
     if (!backend || backend->version != NEOQ_BACKEND_VERSION || backend->size < sizeof *backend)
         return nq_fail(NEOQ_EINVAL, "neoq_register_backend: the table is not of version %d", NEOQ_BACKEND_VERSION);
+    /* From open on, the table is nothing but operations, and none may be missing. */
+    const char *operations = (const char *)&backend->open;
+    for (size_t at = offsetof(neoq_backend, open); at < sizeof *backend; at += sizeof backend->wake) {
+        void (*operation)(void);
+        memcpy(&operation, operations + (at - offsetof(neoq_backend, open)), sizeof operation);
+        if (!operation)
+            return nq_fail(NEOQ_EINVAL, "neoq_register_backend: an operation is missing from the table");
+    }
     if (!backend->scheme || !*backend->scheme || strchr(backend->scheme, ':'))
         return nq_fail(NEOQ_EINVAL, "neoq_register_backend: the table names no scheme");
     char url[256];

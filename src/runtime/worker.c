@@ -54,6 +54,7 @@ static bool set_expiry(neoq *nq, neoq_ctx *ctx)
     if (timeout == NEOQ_FOREVER && !deadline)
         return true;
     int64_t steady = nq->clock->steady(nq->clock);
+    ctx->claimed.job.ran_at += steady - ctx->claimed_at; /* it was claimed then, and begins now */
     ctx->expires = nq_time_add(steady, timeout);
     if (deadline) {
         neoq_time now = nq->clock->now(nq->clock);
@@ -152,15 +153,17 @@ static bool execute(neoq *nq, neoq_ctx *ctx)
         nq_end_run(ctx, end);
         return true;
     }
-    bool last = --ctx->refs == 0;
-    nq->strays--;
     pthread_mutex_unlock(&nq->mutex);
     nq_log(nq, NEOQ_LOG_INFO, "job %s (queue %s): the handler came back after its run was given up",
            ctx->claimed.job.id, ctx->queue->name);
     free(end.error);
-    if (last)
-        nq_run_free(ctx);
     pthread_mutex_lock(&nq->mutex);
+    nq->strays--;
+    if (--ctx->refs == 0) {
+        pthread_mutex_unlock(&nq->mutex);
+        nq_run_free(ctx);
+        pthread_mutex_lock(&nq->mutex);
+    }
     return false;
 }
 

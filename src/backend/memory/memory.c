@@ -177,7 +177,7 @@ static void add_run(mem_extra *extra, const mem_job *job, const neoq_settlement 
     *run = (mem_run){
         .next = extra->runs,
         .epoch = job->epoch,
-        .started_at = job->ran_at,
+        .started_at = settlement->started_at,
         .finished_at = settlement->finished_at,
         .outcome = settlement->outcome,
         .exit_code = settlement->exit_code,
@@ -273,6 +273,7 @@ static void settle(neoq_store *store, neoq_settlement *settlement)
         }
     }
     job->run_after = settlement->run_after;
+    job->ran_at = settlement->started_at;
     if (!extra || !mem_table_move(&store->table, job, settlement->state))
         settlement->status = no_memory();
 }

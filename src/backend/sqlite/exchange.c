@@ -49,7 +49,7 @@ bool sq_hold_running(sqlite3_stmt *stmt, neoq_claimed *run)
 
 /* The row in neoq_running, gone by now. */
 typedef struct ended {
-    int64_t rid, queue, ran_at, worker;
+    int64_t rid, queue, worker;
     bool cancel;
 } ended;
 
@@ -58,13 +58,12 @@ static bool take_out(sq_tx *tx, int64_t rid, int64_t epoch, ended *e)
 {
     sqlite3_stmt *stmt =
         sq_ask(tx->db,
-               "SELECT j.queue, r.ran_at, r.worker, r.cancel FROM neoq_running r JOIN neoq_jobs j ON j.rid = r.rid"
+               "SELECT j.queue, r.worker, r.cancel FROM neoq_running r JOIN neoq_jobs j ON j.rid = r.rid"
                " WHERE r.rid = ?1 AND r.epoch = ?2",
                SQ_ARGS(rid, epoch));
     if (!sq_step(tx->db, stmt))
         return false;
-    *e = (ended){rid, sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1), sqlite3_column_int64(stmt, 2),
-                 sqlite3_column_int(stmt, 3) != 0};
+    *e = (ended){rid, sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1), sqlite3_column_int(stmt, 2) != 0};
     sqlite3_reset(stmt);
     return sq_do(tx->db, "DELETE FROM neoq_running WHERE rid = ?1", SQ_ARGS(rid)) == 1;
 }
@@ -115,7 +114,7 @@ static void add_run(sq_tx *tx, const ended *e, const neoq_settlement *s)
                                             " neoq_workers WHERE rid = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11");
     if (!stmt)
         return;
-    const int64_t numbers[] = {e->rid, s->epoch, e->worker, e->ran_at, s->finished_at};
+    const int64_t numbers[] = {e->rid, s->epoch, e->worker, s->started_at, s->finished_at};
     for (int i = 0; i < 5; i++)
         sqlite3_bind_int64(stmt, i + 1, numbers[i]);
     sqlite3_bind_text(stmt, 6, s->outcome, -1, SQLITE_STATIC);
@@ -141,7 +140,7 @@ static void write_job(sq_tx *tx, const ended *e, const neoq_settlement *s)
                                                    " ran_at = ?5, error = ?6 WHERE rid = ?1");
     if (!stmt)
         return;
-    const int64_t numbers[] = {e->rid, (int64_t)s->state, s->run_after, s->epoch, e->ran_at};
+    const int64_t numbers[] = {e->rid, (int64_t)s->state, s->run_after, s->epoch, s->started_at};
     for (int i = 0; i < 5; i++)
         sqlite3_bind_int64(stmt, i + 1, numbers[i]);
     sqlite3_bind_text(stmt, 6, s->error, -1, SQLITE_STATIC);

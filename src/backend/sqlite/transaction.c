@@ -102,6 +102,7 @@ int nq_sqlite_finish_in(neoq_store *store, sqlite3 *transaction, const neoq_job 
                 .result = result,
                 .result_size = result_size,
                 .outcome = "done",
+                .started_at = job->ran_at,
                 .finished_at = store->clock->now(store->clock),
             },
     };

@@ -215,6 +215,7 @@ static int begin(neoq_store *store, sq_tx *tx)
     sq_tx_begin(tx, store, &store->writer, true);
     if (sq_run(&store->writer, sq_prepare(&store->writer, "BEGIN IMMEDIATE")) < 0)
         return store->writer.status;
+    tx->now = store->clock->now(store->clock); /* another process may have held the lock for a while */
     notice_others(store);
     return store->writer.status;
 }
