@@ -127,7 +127,7 @@ typedef enum neoq_action {
 typedef enum neoq_queue_action {
     NEOQ_QUEUE_PAUSE = 1,
     NEOQ_QUEUE_RESUME,
-    NEOQ_QUEUE_CAPACITY, /* value jobs may wait; 0 = no bound */
+    NEOQ_QUEUE_CAPACITY, /* value jobs may wait; 0 = no bound, and no queue is made for that */
     NEOQ_QUEUE_REMOVE    /* with every job of it that is not running; NEOQ_ESTATE if some are */
 } neoq_queue_action;
 

@@ -125,10 +125,11 @@ static int check_all(neoq *nq, const neoq_job *jobs, size_t count, const workspa
     return NEOQ_OK;
 }
 
+/* Nothing was stored: because of one malformed job (bad < count), or because the store failed. */
 static void refuse_all(neoq_enqueued *results, size_t count, size_t bad, int status)
 {
     for (size_t i = 0; results && i < count; i++)
-        results[i] = (neoq_enqueued){.status = i == bad ? status : NEOQ_ESTATE};
+        results[i] = (neoq_enqueued){.status = i == bad || bad == count ? status : NEOQ_ESTATE};
 }
 
 int neoq_enqueue_many(neoq *nq, const neoq_job *jobs, size_t count, neoq_enqueued *results)
@@ -148,11 +149,12 @@ int neoq_enqueue_many(neoq *nq, const neoq_job *jobs, size_t count, neoq_enqueue
     size_t bad = count;
     if (!space.jobs || !space.ids || !space.prints || !space.results)
         status = nq_fail(NEOQ_ENOMEM, "neoq_enqueue_many: no memory for %zu jobs", count);
-    else if ((status = check_all(nq, jobs, count, &space, &bad)) == NEOQ_OK &&
-             (status = nq->backend->enqueue(nq->store, space.jobs, count, space.results)) == NEOQ_OK)
-        status = enqueue_when_room(nq, space.jobs, count, space.results);
+    else if ((status = check_all(nq, jobs, count, &space, &bad)) == NEOQ_OK)
+        status = nq->backend->enqueue(nq->store, space.jobs, count, space.results);
     if (status != NEOQ_OK)
         refuse_all(results, count, bad, status);
+    else
+        status = enqueue_when_room(nq, space.jobs, count, space.results);
     free(space.jobs);
     free(space.ids);
     free(space.prints);

@@ -202,7 +202,7 @@ static void settle_plan(neoq *nq, trip *t)
 /* A run that was finished in the user's transaction is refused by the store exactly if that committed. */
 static bool settled_elsewhere(const neoq_ctx *ctx, neoq_settlement *s)
 {
-    if (!ctx->in_transaction || s->status != NEOQ_ELOST)
+    if (!ctx->in_transaction || s->status != NEOQ_ELOST || atomic_load(&ctx->stop) == NQ_LOST)
         return false;
     s->status = NEOQ_OK;
     s->state = NEOQ_DONE;

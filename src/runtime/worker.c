@@ -50,10 +50,8 @@ static bool set_expiry(neoq *nq, neoq_ctx *ctx)
 {
     neoq_duration timeout = ctx->queue->handler.timeout;
     neoq_time deadline = ctx->claimed.job.deadline;
-    ctx->expiry = NQ_TIMEOUT;
-    if (timeout == NEOQ_FOREVER && !deadline)
-        return true;
     int64_t steady = nq->clock->steady(nq->clock);
+    ctx->expiry = NQ_TIMEOUT;
     ctx->claimed.job.ran_at += steady - ctx->claimed_at; /* it was claimed then, and begins now */
     ctx->expires = nq_time_add(steady, timeout);
     if (deadline) {
@@ -319,8 +317,7 @@ int neoq_start(neoq *nq, const neoq_handler *handler)
         status = nq_join(nq);
     if (status != NEOQ_OK)
         return status;
-    if (handler->capacity > 0)
-        status = nq->backend->set_queue(nq->store, handler->queue, NEOQ_QUEUE_CAPACITY, handler->capacity);
+    status = nq->backend->set_queue(nq->store, handler->queue, NEOQ_QUEUE_CAPACITY, handler->capacity);
     nq_queue *queue = status == NEOQ_OK ? make_queue(handler) : NULL;
     if (!queue)
         return status == NEOQ_OK ? nq_fail(NEOQ_ENOMEM, "neoq_start: no memory") : status;

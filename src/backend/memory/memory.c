@@ -675,10 +675,10 @@ static int mem_set_queue(neoq_store *store, const char *name, neoq_queue_action 
 {
     int status = NEOQ_OK;
     pthread_mutex_lock(&store->mutex);
-    mem_queue *queue = action == NEOQ_QUEUE_CAPACITY ? mem_table_make_queue(&store->table, name)
-                                                     : mem_table_queue(&store->table, name);
-    if (!queue)
-        status = action == NEOQ_QUEUE_CAPACITY ? no_memory() : no_queue(name);
+    bool bound = action == NEOQ_QUEUE_CAPACITY, make = bound && value > 0;
+    mem_queue *queue = make ? mem_table_make_queue(&store->table, name) : mem_table_queue(&store->table, name);
+    if (!queue) /* one that is not there has no bound anyway */
+        status = make ? no_memory() : bound ? NEOQ_OK : no_queue(name);
     else if (action == NEOQ_QUEUE_CAPACITY)
         queue->capacity = value;
     else if (action == NEOQ_QUEUE_REMOVE)

@@ -62,6 +62,11 @@ int sq_db_open(sq_db *db, const char *path, bool create, const neoq_options *opt
     sqlite3_extended_result_codes(db->handle, 0);
     /* Checkpoints are made by sq_checkpoint() alone: see docs/sqlite.md on the WAL-reset bug. */
     sqlite3_wal_autocheckpoint(db->handle, 0);
+    return NEOQ_OK;
+}
+
+int sq_db_tune(sq_db *db, const neoq_options *options)
+{
     const char *pragmas = options->asynchronous_commit
                               ? "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;"
                                 "PRAGMA secure_delete=OFF; PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY"

@@ -23,8 +23,10 @@ typedef struct sq_db {
     int status; /* first failure since sq_clear(); its words are in neoq_error_message() */
 } sq_db;
 
-/* Opens the file with the pragmas that the store needs. path is absolute or relative. */
+/* Opens the file, and leaves it as it is. */
 int sq_db_open(sq_db *db, const char *path, bool create, const neoq_options *options);
+/* Sets it up as the store needs it: WAL, and how much is synced. */
+int sq_db_tune(sq_db *db, const neoq_options *options);
 void sq_db_close(sq_db *db);  /* also the connection */
 void sq_db_forget(sq_db *db); /* only the statements: the connection is somebody else's */
 

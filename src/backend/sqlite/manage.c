@@ -243,9 +243,12 @@ static int remove_queue(sq_tx *tx, int64_t queue, const char *name)
 static int set_queue(sq_tx *tx, void *arg)
 {
     const queue_args *args = arg;
-    int64_t queue = sq_queue_of(tx, args->name, args->action == NEOQ_QUEUE_CAPACITY, NULL);
+    bool bound = args->action == NEOQ_QUEUE_CAPACITY;
+    int64_t capacity, queue = sq_queue_of(tx, args->name, bound && args->value > 0, &capacity);
+    if (tx->db->status != NEOQ_OK || (bound && capacity == args->value))
+        return tx->db->status;
     if (queue == 0)
-        return tx->db->status != NEOQ_OK ? tx->db->status : no_queue(args->name);
+        return no_queue(args->name);
     tx->announce = true;
     switch (args->action) {
     case NEOQ_QUEUE_REMOVE: return remove_queue(tx, queue, args->name);

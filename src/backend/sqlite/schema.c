@@ -70,6 +70,18 @@ static int check_version(sqlite3 *db, const char *path)
                    (long long)version, SQ_SCHEMA_VERSION);
 }
 
+/* Of a file without our tables: whether they may be put there. */
+static int check_foreign(sqlite3 *db, const char *path)
+{
+    int result;
+    int64_t others = ask(db, "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'neoq\\_%' ESCAPE '\\'", &result);
+    int64_t application = ask(db, "PRAGMA application_id", &result);
+    if (!others && !application)
+        return NEOQ_OK;
+    return nq_fail(NEOQ_ESCHEMA, "%s is not neoq's: it %s; give neoq a file of its own", path,
+                   others ? "has neoq_ tables of another program" : "bears another program's application_id");
+}
+
 /* In a write transaction. */
 static int check_or_create(sqlite3 *db, const char *path)
 {
@@ -79,14 +91,20 @@ static int check_or_create(sqlite3 *db, const char *path)
         return sq_error(db, "reading the schema");
     if (ours)
         return check_version(db, path);
-    int64_t others = ask(db, "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'neoq\\_%' ESCAPE '\\'", &result);
-    int64_t application = ask(db, "PRAGMA application_id", &result);
-    if (others || application)
-        return nq_fail(NEOQ_ESCHEMA, "%s is not neoq's: it %s; give neoq a file of its own", path,
-                       others ? "has neoq_ tables of another program" : "bears another program's application_id");
+    int status = check_foreign(db, path);
+    if (status != NEOQ_OK)
+        return status;
     if (sqlite3_exec(db, create, NULL, NULL, NULL) != SQLITE_OK)
         return sq_error(db, "creating the tables");
     return NEOQ_OK;
+}
+
+int sq_schema_check(sqlite3 *db, const char *path)
+{
+    int result;
+    if (ask(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'neoq_meta'", &result))
+        return check_version(db, path);
+    return result == SQLITE_ROW ? check_foreign(db, path) : sq_error(db, "opening");
 }
 
 int sq_schema_prepare(sqlite3 *db, const char *path)

@@ -22,6 +22,9 @@ enum { SQ_SCHEMA_VERSION = 1 };
 /* When something happens to a job that is not ready: the second column of the index neoq_jobs_clock. */
 #define SQ_MOMENT "iif(state >= 5, keep_until, run_after)"
 
+/* Whether the file is ours, or may become so; changes nothing in it. */
+int sq_schema_check(sqlite3 *db, const char *path);
+
 /* Creates the tables where there are none. NEOQ_ESCHEMA: the file holds a newer version, or another program's tables;
  * NEOQ_EBACKEND: it cannot be read or written. */
 int sq_schema_prepare(sqlite3 *db, const char *path);

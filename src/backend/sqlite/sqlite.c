@@ -195,9 +195,15 @@ static int open_file(neoq_store *store, const neoq_store_config *config)
     if (status == NEOQ_OK)
         status = sq_db_open(&store->writer, store->path, true, config->options);
     if (status == NEOQ_OK)
+        status = sq_schema_check(store->writer.handle, store->path);
+    if (status == NEOQ_OK)
+        status = sq_db_tune(&store->writer, config->options);
+    if (status == NEOQ_OK)
         status = sq_schema_prepare(store->writer.handle, store->path);
     if (status == NEOQ_OK)
         status = sq_db_open(&store->reader, store->path, false, config->options);
+    if (status == NEOQ_OK)
+        status = sq_db_tune(&store->reader, config->options);
     if (status != NEOQ_OK)
         return status;
     /* SQLite made the path absolute; a later chdir() does no harm. */

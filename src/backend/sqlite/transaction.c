@@ -37,7 +37,7 @@ static int check(const neoq_store *store, sqlite3 *transaction)
     return NEOQ_OK;
 }
 
-/* Runs work inside a savepoint, so that a failure takes nothing of the user's transaction with it. */
+/* Runs work inside a savepoint, so that neither a failure nor a refusal leaves anything in the user's transaction. */
 static int write_in(neoq_store *store, sqlite3 *transaction, sq_work work, void *arg)
 {
     int status = check(store, transaction);
@@ -50,7 +50,7 @@ static int write_in(neoq_store *store, sqlite3 *transaction, sq_work work, void 
     sq_tx tx;
     sq_tx_begin(&tx, store, &db, false);
     status = work(&tx, arg);
-    int failed = db.status != NEOQ_OK ? db.status : sq_tx_flush(&tx);
+    int failed = db.status != NEOQ_OK ? db.status : status == NEOQ_ELOST ? status : sq_tx_flush(&tx);
     sq_tx_free(&tx);
     sq_db_forget(&db);
     if (failed != NEOQ_OK) {
@@ -79,6 +79,8 @@ static int finish(sq_tx *tx, void *arg)
     int status = sq_exchange(tx, &x);
     if (status != NEOQ_OK)
         return status;
+    if (args->settlement.cancelled)
+        return nq_fail(NEOQ_ELOST, "the cancellation of job %s was asked for: roll back", args->job->id);
     if (args->settlement.status != NEOQ_OK)
         return nq_fail(NEOQ_ELOST, "run %lld of job %s is not this worker's any more: roll back",
                        (long long)args->job->epoch, args->job->id);

@@ -225,10 +225,16 @@ static int end(neoq_store *store, sq_tx *tx, int status)
     sq_db *db = &store->writer;
     if (status == NEOQ_OK)
         status = sq_tx_flush(tx);
-    if (status == NEOQ_OK)
+    if (status == NEOQ_OK) {
         sq_run(db, sq_prepare(db, "COMMIT"));
-    if (status == NEOQ_OK)
         status = db->status;
+        /* The commit may have reached the disk before the error did: after a restart it may be there. */
+        if (status != NEOQ_OK && (sqlite3_errcode(db->handle) & 0xff) == SQLITE_IOERR)
+            status = nq_fail(NEOQ_EUNKNOWN,
+                             "%s: writing failed at the last moment (%s): what was being stored may be"
+                             " there or not; do the same again, with the same ids",
+                             store->path, sqlite3_errmsg(db->handle));
+    }
     if (status != NEOQ_OK) {
         if (!sqlite3_get_autocommit(db->handle))
             sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
