@@ -154,6 +154,7 @@ struct neoq_backend {
     uint32_t version;   /* NEOQ_BACKEND_VERSION */
     uint32_t size;      /* sizeof(neoq_backend) */
     const char *scheme; /* "sqlite": what stands before the first ':' of a URL */
+    bool local;         /* all changes to a store come through the neoq that opened it */
 
     int (*open)(neoq_store **out, const neoq_store_config *config);
     void (*close)(neoq_store *store);

@@ -78,6 +78,7 @@ static int enqueue_when_room(neoq *nq, neoq_job *jobs, size_t count, neoq_enqueu
             if (!await_room(nq, until))
                 return NEOQ_OK; /* the results say it */
             int status = nq->backend->enqueue(nq->store, &jobs[i], 1, &results[i]);
+            nq_poke(nq);
             if (status != NEOQ_OK)
                 return status;
         }
@@ -97,6 +98,7 @@ int neoq_enqueue(neoq *nq, const neoq_job *job, char *id)
     neoq_enqueued result;
     result.status = NEOQ_OK;
     status = nq->backend->enqueue(nq->store, &prepared, 1, &result);
+    nq_poke(nq);
     if (status == NEOQ_OK && result.status == NEOQ_EFULL)
         status = enqueue_when_room(nq, &prepared, 1, &result);
     if (status != NEOQ_OK)
@@ -151,6 +153,7 @@ int neoq_enqueue_many(neoq *nq, const neoq_job *jobs, size_t count, neoq_enqueue
         status = nq_fail(NEOQ_ENOMEM, "neoq_enqueue_many: no memory for %zu jobs", count);
     else if ((status = check_all(nq, jobs, count, &space, &bad)) == NEOQ_OK)
         status = nq->backend->enqueue(nq->store, space.jobs, count, space.results);
+    nq_poke(nq);
     if (status != NEOQ_OK)
         refuse_all(results, count, bad, status);
     else

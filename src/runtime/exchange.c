@@ -386,6 +386,7 @@ int nq_exchange(neoq *nq, nq_queue *want)
 {
     trip *t = nq->trip;
     nq->exchanging = true;
+    atomic_store(&nq->poked, false); /* a change from now on is not seen for sure */
     bool planned = plan(nq, t, want);
     int settling = (int)t->settling.count;
     pthread_mutex_unlock(&nq->mutex);

@@ -174,7 +174,9 @@ static int steer(neoq *nq, neoq_action action, const char *id)
     if (status != NEOQ_OK)
         return status;
     neoq_time now = nq->clock->now(nq->clock);
-    return nq->backend->steer(nq->store, action, id, nq_keep_until(now, nq->options.dead_retention));
+    status = nq->backend->steer(nq->store, action, id, nq_keep_until(now, nq->options.dead_retention));
+    nq_poke(nq);
+    return status;
 }
 
 int neoq_retry_now(neoq *nq, const char *id)
@@ -264,7 +266,11 @@ static int set_queue(neoq *nq, const char *queue, neoq_queue_action action)
     int status = nq_usable(nq);
     if (status == NEOQ_OK)
         status = nq_queue_name_check("queue", queue);
-    return status == NEOQ_OK ? nq->backend->set_queue(nq->store, queue, action, 0) : status;
+    if (status != NEOQ_OK)
+        return status;
+    status = nq->backend->set_queue(nq->store, queue, action, 0);
+    nq_poke(nq);
+    return status;
 }
 
 int neoq_pause(neoq *nq, const char *queue)

@@ -252,6 +252,7 @@ int nq_open(neoq **out, const char *url, const neoq_options *options, const neoq
     if (!nq)
         return nq_fail(NEOQ_ENOMEM, "neoq_open: no memory");
     nq->backend = backend;
+    atomic_init(&nq->unattended, backend->local);
     neoq_store_config config = {.url = url, .options = &nq->options, .clock = clock};
     status = nq_trip_make(nq);
     if (status == NEOQ_OK)

@@ -116,9 +116,13 @@ struct neoq {
     nq_queue *queues;
     nq_run_list running, finished;
     struct nq_trip *trip;
-    int settling;                       /* runs in the round trip under way */
-    bool exchanging;                    /* a round trip is under way */
-    bool waiting;                       /* a thread sleeps in the store, or stands in for it */
+    int settling;    /* runs in the round trip under way */
+    bool exchanging; /* a round trip is under way */
+    bool waiting;    /* a thread sleeps in the store, or stands in for it */
+    bool looking;    /* a thread looks for cancellations now and then, as all slots are taken */
+    /* Of a local store, in which nobody needs to wait while all are busy: whether nobody does, and whether whoever
+     * changed the store has said so since the last round trip. Read without the mutex. */
+    atomic_bool unattended, poked;
     int64_t waiting_until;              /* steady: it does so no later than this */
     int64_t exchange_after;             /* steady: the store failed; not before this */
     int failures;                       /* of round trips in a row */
@@ -201,6 +205,8 @@ void nq_call_help(neoq *nq);
 /* The next run to begin, taken from its queue's local list and begun; NULL = none may begin. nq->mutex is held.
  * queue NULL = any. */
 neoq_ctx *nq_begin_next(neoq *nq, nq_queue *queue);
+/* The store was changed by this process: sees to it that it is asked, if nobody waits there. Any thread, no mutex. */
+void nq_poke(neoq *nq);
 nq_queue *nq_find_queue(const neoq *nq, const char *name);
 /* Stops the run of this job, if it runs here. nq->mutex is held. */
 void nq_stop_running(neoq *nq, const char *id, nq_outcome why);

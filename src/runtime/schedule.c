@@ -234,6 +234,7 @@ static int tick_schedule(neoq *nq, const neoq_schedule_record *schedule, neoq_ti
     neoq_time last = due.count > 0 ? due.ticks[due.count - 1] : schedule->info.last_at;
     status = nq->backend->tick(nq->store, schedule->info.name, schedule->info.next_at, last, due.next, jobs,
                                due.count, results);
+    nq_poke(nq);
     return status == NEOQ_ELOST ? NEOQ_OK : status;
 }
 

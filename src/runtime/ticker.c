@@ -224,6 +224,17 @@ static void release_stale(neoq *nq, int64_t steady)
         }
 }
 
+/* What falls due in a local store while nobody waits there. */
+static void ask_for_due(neoq *nq, int64_t steady)
+{
+    if (!nq->backend->local || nq->waiting || nq->due > steady || nq->phase != NQ_OPEN)
+        return;
+    nq->due = nq_time_add(steady, nq->options.job_check_interval); /* until a round trip knows better */
+    for (nq_queue *queue = nq->queues; queue; queue = queue->next)
+        queue->hungry = true;
+    nq_call_help(nq);
+}
+
 static int64_t next_wake(const neoq *nq, int64_t steady)
 {
     int64_t next = nq->next_beat;
@@ -231,6 +242,8 @@ static int64_t next_wake(const neoq *nq, int64_t steady)
         next = nq->next_tend;
     if (nq->phase == NQ_OPEN && nq->next_schedule < next)
         next = nq->next_schedule;
+    if (nq->backend->local && !nq->waiting && nq->queues && nq->due < next)
+        next = nq->due;
     for (const neoq_ctx *ctx = nq->running.head; ctx; ctx = ctx->next)
         if (ctx->expires < next)
             next = ctx->expires;
@@ -247,6 +260,7 @@ void nq_ticker(neoq *nq)
         int64_t steady = nq->clock->steady(nq->clock);
         nq_expire_runs(nq, steady);
         release_stale(nq, steady);
+        ask_for_due(nq, steady);
         pthread_mutex_unlock(&nq->mutex);
         int status = nq_tend_now(nq, false);
         pthread_mutex_lock(&nq->mutex);

@@ -118,11 +118,28 @@ static bool over(const neoq *nq)
     return nq->phase >= NQ_STOPPED && nq->finished.count == 0;
 }
 
+/* Whether somebody hears of what happens in the store, or comes to ask in a moment. */
+static bool attended(const neoq *nq)
+{
+    return nq->waiting || nq->exchanging || (nq->looking && nq_saturated(nq));
+}
+
+void nq_poke(neoq *nq)
+{
+    if (!atomic_load(&nq->unattended) || atomic_exchange(&nq->poked, true))
+        return;
+    pthread_mutex_lock(&nq->mutex);
+    for (nq_queue *queue = nq->queues; queue; queue = queue->next)
+        queue->hungry = true;
+    nq_call_help(nq);
+    pthread_mutex_unlock(&nq->mutex);
+}
+
 void nq_call_help(neoq *nq)
 {
     if (nq->by_hand || nq->phase >= NQ_STOPPED)
         return;
-    bool needed = work_to_begin(nq) || (!nq->waiting && !nq->exchanging) ||
+    bool needed = work_to_begin(nq) || (!attended(nq) && !nq->backend->local) ||
                   nq_exchange_useful(nq, nq->clock->steady(nq->clock));
     if (!needed || nq->wakes > 0)
         return; /* who is on the way already calls for more */
@@ -171,10 +188,14 @@ static void wait_in_store(neoq *nq)
     nq->waiting = true;
     uint64_t seen = nq->seen;
     int64_t until = nq->waiting_until = nq->due;
+    atomic_store(&nq->unattended, false);
     pthread_mutex_unlock(&nq->mutex);
     nq->backend->wait(nq->store, seen, until);
     pthread_mutex_lock(&nq->mutex);
+    atomic_store(&nq->unattended, nq->backend->local);
     nq->waiting = false;
+    if (nq->backend->local && nq->due < nq->ticker_until)
+        pthread_cond_signal(&nq->ticking); /* it stands in at that instant, if nobody waits here by then */
     for (nq_queue *queue = nq->queues; queue; queue = queue->next)
         queue->hungry = true;
 }
@@ -193,10 +214,9 @@ static void sleep_idle(neoq *nq, int64_t until)
 static void look_for_cancels(neoq *nq)
 {
     int64_t until = nq_time_add(nq->clock->steady(nq->clock), NEOQ_MILLISECONDS(SATURATED_LOOK_MS));
-    nq->waiting = true;
-    nq->waiting_until = 0;
+    nq->looking = true;
     sleep_idle(nq, until);
-    nq->waiting = false;
+    nq->looking = false;
     int64_t steady = nq->clock->steady(nq->clock);
     if (steady >= until && !nq->exchanging && nq->phase == NQ_OPEN && nq->exchange_after <= steady)
         nq_exchange(nq, NULL);
@@ -213,7 +233,7 @@ static bool step(neoq *nq)
     int64_t steady = nq->clock->steady(nq->clock);
     if (nq_exchange_useful(nq, steady))
         nq_exchange(nq, NULL);
-    else if (nq->waiting || nq->exchanging || nq->phase != NQ_OPEN)
+    else if (attended(nq) || nq->phase != NQ_OPEN)
         sleep_idle(nq, nq->exchange_after > steady ? nq->exchange_after : INT64_MAX);
     else if (nq->exchange_after > steady)
         sleep_idle(nq, nq->exchange_after);

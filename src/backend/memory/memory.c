@@ -48,11 +48,13 @@ static int no_job(const char *id)
     return nq_fail(NEOQ_ENOTFOUND, "no job has the id %.127s", id);
 }
 
-/* The mutex is held. */
-static void announce(neoq_store *store)
+/* The mutex is held, and let go: whom this wakes wants it at once. */
+static void announce_and_unlock(neoq_store *store)
 {
     atomic_fetch_add_explicit(&store->version, 1, memory_order_release);
-    if (store->sleepers > 0)
+    bool heard = store->sleepers > 0;
+    pthread_mutex_unlock(&store->mutex);
+    if (heard)
         pthread_cond_broadcast(&store->changed);
 }
 
@@ -151,8 +153,7 @@ static int mem_enqueue(neoq_store *store, const neoq_job *jobs, size_t count, ne
         for (size_t i = 0; i < batch; i++)
             if (enqueue_one(store, made[i], jobs[done + i].queue, &results[done + i]) == NEOQ_ENOMEM)
                 status = NEOQ_ENOMEM;
-        announce(store);
-        pthread_mutex_unlock(&store->mutex);
+        announce_and_unlock(store);
         done += batch;
     }
     return status;
@@ -377,8 +378,7 @@ static void mem_wait(neoq_store *store, uint64_t seen, int64_t until)
 static void mem_wake(neoq_store *store)
 {
     pthread_mutex_lock(&store->mutex);
-    announce(store);
-    pthread_mutex_unlock(&store->mutex);
+    announce_and_unlock(store);
 }
 
 /* ---- workers ---------------------------------------------------------------------------- */
@@ -622,8 +622,7 @@ static int mem_steer(neoq_store *store, neoq_action action, const char *id, neoq
         status = nq_fail(NEOQ_ESTATE, "job %s cannot be deleted while it runs: cancel it first", id);
     else
         mem_table_remove(&store->table, job);
-    announce(store);
-    pthread_mutex_unlock(&store->mutex);
+    announce_and_unlock(store);
     return status;
 }
 
@@ -654,8 +653,7 @@ static int mem_purge(neoq_store *store, const char *name, neoq_state state, int6
     mem_table_promote(&store->table, now_of(store));
     mem_queue *queue = mem_table_queue(&store->table, name);
     int status = queue ? purge(store, queue, state, purged) : no_queue(name);
-    announce(store);
-    pthread_mutex_unlock(&store->mutex);
+    announce_and_unlock(store);
     return status;
 }
 
@@ -685,8 +683,7 @@ static int mem_set_queue(neoq_store *store, const char *name, neoq_queue_action 
         status = remove_queue(store, queue);
     else
         queue->paused = action == NEOQ_QUEUE_PAUSE;
-    announce(store);
-    pthread_mutex_unlock(&store->mutex);
+    announce_and_unlock(store);
     return status;
 }
 
@@ -774,9 +771,8 @@ static int mem_tick(neoq_store *store, const char *name, neoq_time expected, neo
     if (status == NEOQ_OK) {
         schedule->record.info.last_at = last;
         schedule->record.info.next_at = next;
-        announce(store);
     }
-    pthread_mutex_unlock(&store->mutex);
+    announce_and_unlock(store);
     return status;
 }
 
@@ -813,6 +809,7 @@ const neoq_backend nq_memory_backend = {
     .version = NEOQ_BACKEND_VERSION,
     .size = sizeof(neoq_backend),
     .scheme = "memory",
+    .local = true,
     .open = mem_open,
     .close = mem_close,
     .enqueue = mem_enqueue,
