@@ -58,6 +58,154 @@ static int fake_get(neoq_store *self, const char *id, neoq_each_job each, void *
     return neoq_set_error(NEOQ_EBACKEND, "cannot reach %s", id);
 }
 
+static void fake_wake(neoq_store *self)
+{
+    (void)self;
+}
+
+/* What it cannot do. No operation may be missing. */
+static int fake_exchange(neoq_store *self, neoq_exchange *exchange)
+{
+    (void)self;
+    (void)exchange;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static void fake_release(neoq_store *self, neoq_claimed *run)
+{
+    (void)self;
+    (void)run;
+}
+
+static void fake_wait(neoq_store *self, uint64_t seen, int64_t until)
+{
+    (void)self;
+    (void)seen;
+    (void)until;
+}
+
+static int fake_beat(neoq_store *self, const neoq_beat *beat)
+{
+    (void)self;
+    (void)beat;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_tend(neoq_store *self, size_t limit, neoq_claimed *lost, size_t *lost_count)
+{
+    (void)self;
+    (void)limit;
+    (void)lost;
+    (void)lost_count;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_find(neoq_store *self, const neoq_filter *filter, neoq_each_job each, void *arg)
+{
+    (void)self;
+    (void)filter;
+    (void)each;
+    (void)arg;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_runs(neoq_store *self, const char *id, neoq_each_run each, void *arg)
+{
+    (void)self;
+    (void)id;
+    (void)each;
+    (void)arg;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_steer(neoq_store *self, neoq_action action, const char *id, neoq_time keep_until)
+{
+    (void)self;
+    (void)action;
+    (void)id;
+    (void)keep_until;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_purge(neoq_store *self, const char *queue, neoq_state state, int64_t *purged)
+{
+    (void)self;
+    (void)queue;
+    (void)state;
+    (void)purged;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_set_queue(neoq_store *self, const char *queue, neoq_queue_action action, int64_t value)
+{
+    (void)self;
+    (void)queue;
+    (void)action;
+    (void)value;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_workers(neoq_store *self, neoq_each_worker each, void *arg)
+{
+    (void)self;
+    (void)each;
+    (void)arg;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_schedules(neoq_store *self, neoq_each_schedule each, void *arg)
+{
+    (void)self;
+    (void)each;
+    (void)arg;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_set_schedule(neoq_store *self, const neoq_schedule_record *schedule)
+{
+    (void)self;
+    (void)schedule;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_remove_schedule(neoq_store *self, const char *name)
+{
+    (void)self;
+    (void)name;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_tick(neoq_store *self, const char *name, neoq_time expected, neoq_time last, neoq_time next,
+                     const neoq_job *jobs, size_t count, neoq_enqueued *results)
+{
+    (void)self;
+    (void)name;
+    (void)expected;
+    (void)last;
+    (void)next;
+    (void)jobs;
+    (void)count;
+    (void)results;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_set_progress(neoq_store *self, const char *id, int64_t epoch, const neoq_progress *progress)
+{
+    (void)self;
+    (void)id;
+    (void)epoch;
+    (void)progress;
+    return NEOQ_EUNSUPPORTED;
+}
+
+static int fake_get_progress(neoq_store *self, const char *id, neoq_progress *progress)
+{
+    (void)self;
+    (void)id;
+    (void)progress;
+    return NEOQ_EUNSUPPORTED;
+}
+
 static const neoq_backend fake = {
     .version = NEOQ_BACKEND_VERSION,
     .size = sizeof(neoq_backend),
@@ -65,6 +213,24 @@ static const neoq_backend fake = {
     .open = fake_open,
     .close = fake_close,
     .enqueue = fake_enqueue,
+    .wake = fake_wake,
+    .exchange = fake_exchange,
+    .release = fake_release,
+    .wait = fake_wait,
+    .beat = fake_beat,
+    .tend = fake_tend,
+    .find = fake_find,
+    .runs = fake_runs,
+    .steer = fake_steer,
+    .purge = fake_purge,
+    .set_queue = fake_set_queue,
+    .workers = fake_workers,
+    .schedules = fake_schedules,
+    .set_schedule = fake_set_schedule,
+    .remove_schedule = fake_remove_schedule,
+    .tick = fake_tick,
+    .set_progress = fake_set_progress,
+    .get_progress = fake_get_progress,
     .queues = fake_queues,
     .get = fake_get,
 };
@@ -77,6 +243,9 @@ static void test_a_table_that_is_malformed_is_refused(void **state)
     assert_status(NEOQ_EINVAL, neoq_register_backend(&other));
     other = fake;
     other.size = 16;
+    assert_status(NEOQ_EINVAL, neoq_register_backend(&other));
+    other = fake;
+    other.wake = NULL;
     assert_status(NEOQ_EINVAL, neoq_register_backend(&other));
     other = fake;
     other.scheme = NULL;
