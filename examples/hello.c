@@ -17,14 +17,15 @@ static int hello(neoq_ctx *ctx, void *arg)
 
 int main(void)
 {
-    neoq *nq;
-    if (neoq_open(&nq, "memory:", NULL) != NEOQ_OK) {
+    neoq *nq = NULL;
+    if (neoq_open(&nq, "memory:", NULL) != NEOQ_OK ||
+        neoq_start(nq, &(neoq_handler){.queue = "hello", .handle = hello, .concurrency = 4}) != NEOQ_OK ||
+        neoq_enqueue(nq, &(neoq_job){.queue = "hello", .payload = "{\"message\": \"hi\"}"}, NULL) != NEOQ_OK ||
+        neoq_drain(nq, NEOQ_SECONDS(10)) != NEOQ_OK) {
         fprintf(stderr, "hello: %s\n", neoq_error_message());
+        neoq_close(nq);
         return 1;
     }
-    neoq_start(nq, &(neoq_handler){.queue = "hello", .handle = hello, .concurrency = 4});
-    neoq_enqueue(nq, &(neoq_job){.queue = "hello", .payload = "{\"message\": \"hi\"}"}, NULL);
-    int status = neoq_drain(nq, NEOQ_SECONDS(10));
     neoq_close(nq);
-    return status == NEOQ_OK ? 0 : 1;
+    return 0;
 }
