@@ -24,15 +24,19 @@ static struct {
     size_t head; // the next to take
     size_t tail; // the next to fill
     struct item slots[RING_SLOTS];
-} ring = {.lock = PTHREAD_MUTEX_INITIALIZER, .not_empty = PTHREAD_COND_INITIALIZER, .not_full = PTHREAD_COND_INITIALIZER};
+} ring = {.lock = PTHREAD_MUTEX_INITIALIZER,
+          .not_empty = PTHREAD_COND_INITIALIZER,
+          .not_full = PTHREAD_COND_INITIALIZER};
 
-static int64_t now_ns(void) {
+static int64_t now_ns(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void ring_push(const struct item *item) {
+static void ring_push(const struct item *item)
+{
     pthread_mutex_lock(&ring.lock);
     while (ring.tail - ring.head == RING_SLOTS)
         pthread_cond_wait(&ring.not_full, &ring.lock);
@@ -41,7 +45,8 @@ static void ring_push(const struct item *item) {
     pthread_mutex_unlock(&ring.lock);
 }
 
-static void ring_pop(struct item *item) {
+static void ring_pop(struct item *item)
+{
     pthread_mutex_lock(&ring.lock);
     while (ring.tail == ring.head)
         pthread_cond_wait(&ring.not_empty, &ring.lock);
@@ -51,7 +56,8 @@ static void ring_pop(struct item *item) {
 }
 
 // Takes items until the last one. With `latencies`, notes each item's time from push to pop there.
-static void *consume(void *latencies) {
+static void *consume(void *latencies)
+{
     int64_t *latency_ns = latencies;
     uint64_t sum = 0;
     for (;;) {
@@ -66,7 +72,8 @@ static void *consume(void *latencies) {
     return (void *)(uintptr_t)sum; // used, so that the copies are not optimised away
 }
 
-static pthread_t start_consumer(int64_t *latency_ns) {
+static pthread_t start_consumer(int64_t *latency_ns)
+{
     pthread_t thread;
     if (pthread_create(&thread, NULL, consume, latency_ns)) {
         fputs("raw_memory: cannot start a thread\n", stderr);
@@ -75,13 +82,15 @@ static pthread_t start_consumer(int64_t *latency_ns) {
     return thread;
 }
 
-static void stop_consumer(pthread_t thread) {
+static void stop_consumer(pthread_t thread)
+{
     struct item last = {.number = UINT64_MAX};
     ring_push(&last);
     pthread_join(thread, NULL);
 }
 
-static double measure_throughput(uint64_t items) {
+static double measure_throughput(uint64_t items)
+{
     struct item item = {0};
     pthread_t consumer = start_consumer(NULL);
     int64_t start = now_ns();
@@ -93,7 +102,8 @@ static double measure_throughput(uint64_t items) {
     return (double)items * 1e9 / (double)(now_ns() - start);
 }
 
-static void measure_latency(int64_t *latency_ns, size_t samples) {
+static void measure_latency(int64_t *latency_ns, size_t samples)
+{
     const struct timespec pause = {.tv_nsec = 1000000};
     struct item item = {0};
     pthread_t consumer = start_consumer(latency_ns);
@@ -106,17 +116,20 @@ static void measure_latency(int64_t *latency_ns, size_t samples) {
     stop_consumer(consumer);
 }
 
-static int compare_doubles(const void *a, const void *b) {
+static int compare_doubles(const void *a, const void *b)
+{
     const double *x = a, *y = b;
     return (*x > *y) - (*x < *y);
 }
 
-static int compare_times(const void *a, const void *b) {
+static int compare_times(const void *a, const void *b)
+{
     const int64_t *x = a, *y = b;
     return (*x > *y) - (*x < *y);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     uint64_t items = argc > 1 ? strtoull(argv[1], NULL, 10) : 5000000;
     size_t samples = argc > 2 ? (size_t)strtoull(argv[2], NULL, 10) : 2000;
     int64_t *latency_ns = samples ? calloc(samples, sizeof *latency_ns) : NULL;

@@ -16,17 +16,20 @@ static const char payload[] = "{\"to\":\"somebody@example.org\",\"template\":\"w
 
 static sqlite3 *db;
 
-static _Noreturn void fail(const char *what) {
+static _Noreturn void fail(const char *what)
+{
     fprintf(stderr, "raw_sqlite: %s: %s\n", what, db ? sqlite3_errmsg(db) : "no database");
     exit(1);
 }
 
-static void run(const char *sql) {
+static void run(const char *sql)
+{
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
         fail(sql);
 }
 
-static sqlite3_stmt *prepare(const char *sql) {
+static sqlite3_stmt *prepare(const char *sql)
+{
     sqlite3_stmt *statement;
     if (sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL) != SQLITE_OK)
         fail(sql);
@@ -34,7 +37,8 @@ static sqlite3_stmt *prepare(const char *sql) {
 }
 
 // Runs a statement that returns no row.
-static void execute(sqlite3_stmt *statement) {
+static void execute(sqlite3_stmt *statement)
+{
     if (sqlite3_step(statement) != SQLITE_DONE)
         fail(sqlite3_sql(statement));
     sqlite3_reset(statement);
@@ -42,7 +46,8 @@ static void execute(sqlite3_stmt *statement) {
 
 static sqlite3_stmt *begin, *commit, *insert, *select_ready, *mark_running, *claim_returning, *delete_row;
 
-static void remove_files(const char *file) {
+static void remove_files(const char *file)
+{
     static const char *const suffixes[] = {"", "-wal", "-shm"};
     char path[4096];
     for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
@@ -51,9 +56,11 @@ static void remove_files(const char *file) {
     }
 }
 
-static void open_database(const char *file) {
+static void open_database(const char *file)
+{
     remove_files(file);
-    if (sqlite3_open_v2(file, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+    if (sqlite3_open_v2(file, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
+        SQLITE_OK)
         fail(file);
     run("PRAGMA journal_mode=WAL");
     run("PRAGMA synchronous=FULL");
@@ -65,12 +72,14 @@ static void open_database(const char *file) {
     select_ready = prepare("SELECT id, payload FROM jobs WHERE queue = 'default' AND status = 0 AND run_after <= ?1 "
                            "ORDER BY run_after, id LIMIT ?2");
     mark_running = prepare("UPDATE jobs SET status = 1 WHERE id = ?1");
-    claim_returning = prepare("UPDATE jobs SET status = 1 WHERE id IN (SELECT id FROM jobs WHERE queue = 'default' AND status = 0 "
-                              "AND run_after <= ?1 ORDER BY run_after, id LIMIT ?2) RETURNING id, payload");
+    claim_returning =
+        prepare("UPDATE jobs SET status = 1 WHERE id IN (SELECT id FROM jobs WHERE queue = 'default' AND status = 0 "
+                "AND run_after <= ?1 ORDER BY run_after, id LIMIT ?2) RETURNING id, payload");
     delete_row = prepare("DELETE FROM jobs WHERE id = ?1");
 }
 
-static void close_database(const char *file) {
+static void close_database(const char *file)
+{
     sqlite3_stmt *statement;
     while ((statement = sqlite3_next_stmt(db, NULL)))
         sqlite3_finalize(statement);
@@ -79,20 +88,23 @@ static void close_database(const char *file) {
     remove_files(file);
 }
 
-static double seconds(void) {
+static double seconds(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static int64_t now_us(void) {
+static int64_t now_us(void)
+{
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 // Inserts `rows`, `batch` a transaction. Returns rows a second.
-static double measure_insert(int rows, int batch) {
+static double measure_insert(int rows, int batch)
+{
     double start = seconds();
     for (int done = 0; done < rows; done += batch) {
         execute(begin);
@@ -107,7 +119,8 @@ static double measure_insert(int rows, int batch) {
 }
 
 // Reads the rows of a claim: their ids into `ids`, their payloads by length alone.
-static int read_claimed(sqlite3_stmt *statement, int64_t *ids) {
+static int read_claimed(sqlite3_stmt *statement, int64_t *ids)
+{
     int count = 0, code;
     sqlite3_bind_int64(statement, 1, now_us());
     sqlite3_bind_int(statement, 2, BATCH);
@@ -123,7 +136,8 @@ static int read_claimed(sqlite3_stmt *statement, int64_t *ids) {
 }
 
 // Claims BATCH rows in one transaction and deletes them in the next, until none is left.
-static double measure_drain(int rows, int returning) {
+static double measure_drain(int rows, int returning)
+{
     int64_t ids[BATCH];
     int total = 0, count;
     double start = seconds();
@@ -150,17 +164,20 @@ static double measure_drain(int rows, int returning) {
     return rows / (seconds() - start);
 }
 
-static int compare_doubles(const void *a, const void *b) {
+static int compare_doubles(const void *a, const void *b)
+{
     const double *x = a, *y = b;
     return (*x > *y) - (*x < *y);
 }
 
-static double median(double *values) {
+static double median(double *values)
+{
     qsort(values, ROUNDS, sizeof values[0], compare_doubles);
     return values[ROUNDS / 2];
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     int rows = argc > 2 ? atoi(argv[2]) : 200000;
     int singles = argc > 3 ? atoi(argv[3]) : 5000;
     if (argc < 2 || rows < BATCH || rows % BATCH || singles < 1) {

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * bench.h -- what the programs that measure neoq share.
+ */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <neoq.h>
+
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* 64 bytes, and the 67 that raw_sqlite stores. number_payload() sets the eight digits, so that no two are equal. */
+#define PAYLOAD_64 "{\"to\":\"00000000@example.org\",\"template\":\"welcome\",\"locale\":\"en\"}"
+#define PAYLOAD_67 "{\"to\":\"00000000@example.org\",\"template\":\"welcome\",\"locale\":\"en-GB\"}"
+_Static_assert(sizeof PAYLOAD_64 == 64 + 1 && sizeof PAYLOAD_67 == 67 + 1, "payloads are as long as they say");
+
+enum { PASSES = 3 }; /* each figure of a program is the median of so many */
+
+static inline void number_payload(char *payload, uint64_t number)
+{
+    for (int i = 14; i >= 7; i--, number >>= 4)
+        payload[i] = "0123456789abcdef"[number & 15];
+}
+
+static inline int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static inline void pause_ns(long ns)
+{
+    const struct timespec pause = {.tv_nsec = ns};
+    nanosleep(&pause, NULL);
+}
+
+static inline void check(int status, const char *what)
+{
+    if (status == NEOQ_OK)
+        return;
+    fprintf(stderr, "%s: %s: %s\n", what, neoq_status_name(status), neoq_error_message());
+    exit(1);
+}
+
+static inline void *need(void *memory)
+{
+    if (!memory) {
+        fputs("no memory\n", stderr);
+        exit(1);
+    }
+    return memory;
+}
+
+static inline neoq *open_store(const char *url)
+{
+    neoq *nq;
+    check(neoq_open(&nq, url, &(neoq_options){.log_level = NEOQ_LOG_WARN}), url);
+    return nq;
+}
+
+static inline int compare_doubles(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static inline double median(double *values, size_t count)
+{
+    qsort(values, count, sizeof *values, compare_doubles);
+    return values[count / 2];
+}
+
+static inline void print_latencies(const char *name, double *micros, size_t count)
+{
+    qsort(micros, count, sizeof *micros, compare_doubles);
+    printf("%s_p50_us %.1f\n%s_p99_us %.1f\n", name, micros[count / 2], name, micros[count * 99 / 100]);
+}
+
+/* Jobs that do nothing but count, up to a goal. */
+typedef struct goal {
+    atomic_uint_fast64_t count;
+    uint64_t target;
+    int64_t first_ns, last_ns; /* when the first handler and the last one were entered */
+    sem_t reached;
+} goal;
+
+static inline int count_job(neoq_ctx *ctx, void *arg)
+{
+    (void)ctx;
+    goal *g = arg;
+    uint64_t count = atomic_fetch_add_explicit(&g->count, 1, memory_order_relaxed) + 1;
+    if (count == 1)
+        g->first_ns = now_ns();
+    if (count == g->target) {
+        g->last_ns = now_ns();
+        sem_post(&g->reached);
+    }
+    return NEOQ_OK;
+}
+
+static inline void set_goal(goal *g, uint64_t target)
+{
+    memset(g, 0, sizeof *g);
+    g->target = target;
+    sem_init(&g->reached, 0, 0);
+}
+
+static inline void await_goal(goal *g)
+{
+    while (sem_wait(&g->reached) != 0)
+        ;
+}
+
+static inline void start_handler(neoq *nq, neoq_handle handle, void *arg, int concurrency)
+{
+    const neoq_handler handler = {.queue = "bench", .handle = handle, .arg = arg, .concurrency = concurrency};
+    check(neoq_start(nq, &handler), "neoq_start");
+}
+
+#endif
