@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The producers and the workers, any of which may be killed at any moment.
+ */
+#include "crash.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <neoq/sqlite.h>
+#include <sqlite3.h>
+
+/* A killed run costs a retry, and the oldest job is claimed first: the same few are hit again and again. */
+enum { RETRIES = 90 };
+static const neoq_duration no_waits[RETRIES];
+
+/* ---- plan ------------------------------------------------------------------------------- */
+
+void plan_make(plan *p, const char *folder, uint32_t jobs, uint32_t seed)
+{
+    *p = (plan){.seed = seed};
+    snprintf(p->folder, sizeof(p->folder), "%s", folder);
+    snprintf(p->path, sizeof(p->path), "%s/jobs.db", folder);
+    snprintf(p->url, sizeof(p->url), "sqlite:%s", p->path);
+    for (int i = 0; i < SINGLES; i++)
+        p->counts[i] = jobs / 10;
+    p->counts[EXACT] = jobs / 50;
+    p->counts[BATCHES] = jobs - SINGLES * p->counts[0] - p->counts[EXACT];
+}
+
+void plan_id(const plan *p, uint32_t n, char id[37])
+{
+    snprintf(id, 37, "%08" PRIx32 "-0000-7000-8000-%012" PRIx32, p->seed, n);
+}
+
+uint32_t chance_of(uint32_t stream, uint32_t n)
+{
+    uint32_t x = (n * STREAMS + stream) * 2654435761u;
+    x = (x ^ x >> 15) * 2246822519u;
+    return x ^ x >> 13;
+}
+
+/* ---- notes ------------------------------------------------------------------------------ */
+
+static int open_log(const plan *p, const char *name, int number, int flags)
+{
+    char path[200];
+    snprintf(path, sizeof(path), "%s/%s-%d.log", p->folder, name, number);
+    int fd = open(path, flags | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        perror(path);
+        _exit(4);
+    }
+    return fd;
+}
+
+__attribute__((format(printf, 2, 3))) static void note(int fd, const char *format, ...)
+{
+    char line[400];
+    va_list arguments;
+    va_start(arguments, format);
+    int size = vsnprintf(line, sizeof(line) - 1, format, arguments);
+    va_end(arguments);
+    if (size > (int)sizeof(line) - 2)
+        size = (int)sizeof(line) - 2;
+    line[size++] = '\n';
+    if (write(fd, line, (size_t)size) != size) {
+        perror("log");
+        _exit(4);
+    }
+}
+
+/* ---- producers -------------------------------------------------------------------------- */
+
+typedef struct stream {
+    const plan *plan;
+    neoq *nq;
+    sqlite3 *db; /* of EXACT */
+    int number, log;
+    uint32_t next;      /* the first job that was never asked for */
+    uint32_t in_flight; /* the last so many of these were not acknowledged */
+    unsigned random;
+} stream;
+
+/* The stream's last line says where a killed process was. */
+static void open_stream(stream *s, const plan *p, neoq *nq, int number)
+{
+    char text[257] = "";
+    *s = (stream){.plan = p, .nq = nq, .number = number, .random = p->seed ^ (unsigned)getpid()};
+    s->log = open_log(p, "asked", number, O_RDWR);
+    off_t size = lseek(s->log, 0, SEEK_END);
+    ssize_t got = pread(s->log, text, 256, size > 256 ? size - 256 : 0);
+    if (got <= 0)
+        return;
+    text[got - 1] = '\0';
+    const char *line = strrchr(text, '\n');
+    line = line ? line + 1 : text;
+    char kind;
+    uint32_t n, count;
+    if (sscanf(line, "%c %" SCNu32 " %" SCNu32, &kind, &n, &count) != 3 || kind == 'x')
+        _exit(4); /* said already */
+    s->next = n + count;
+    s->in_flight = kind == 'a' ? count : 0;
+}
+
+static neoq_job make_job(const stream *s, uint32_t n, char payload[32])
+{
+    uint32_t chance = chance_of((uint32_t)s->number, n);
+    snprintf(payload, 32, "%d %" PRIu32, s->number, n);
+    return (neoq_job){
+        .queue = s->number == EXACT ? "exact" : "work",
+        .payload = payload,
+        .retry_waits = no_waits,
+        .retry_wait_count = RETRIES,
+        .retention = s->number == BATCHES ? NEOQ_FOREVER : 0,
+        .run_after = chance % 32 == 30 ? neoq_now() + NEOQ_MILLISECONDS(50) : 0,
+        .priority = chance % 32 == 31 ? 1 : 0,
+    };
+}
+
+static void ask_for_one(stream *s, uint32_t n)
+{
+    char payload[32], id[NEOQ_ID_SIZE] = "";
+    neoq_job job = make_job(s, n, payload);
+    note(s->log, "a %" PRIu32 " 1", n);
+    int status = neoq_enqueue(s->nq, &job, id);
+    if (status == NEOQ_OK)
+        note(s->log, "k %" PRIu32 " 1 %s", n, id);
+    else
+        note(s->log, "x enqueue %" PRIu32 ": %s: %s", n, neoq_status_name(status), neoq_error_message());
+}
+
+static void ask_for_many(stream *s, uint32_t first, uint32_t count)
+{
+    static neoq_job jobs[BATCH_MAX];
+    static char payloads[BATCH_MAX][32], ids[BATCH_MAX][37];
+    static neoq_enqueued results[BATCH_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        jobs[i] = make_job(s, first + i, payloads[i]);
+        plan_id(s->plan, first + i, ids[i]);
+        jobs[i].id = ids[i];
+    }
+    note(s->log, "a %" PRIu32 " %" PRIu32, first, count);
+    int status = neoq_enqueue_many(s->nq, jobs, count, results);
+    for (uint32_t i = 0; i < count && status == NEOQ_OK; i++)
+        if (results[i].status != NEOQ_OK || strcmp(results[i].id, ids[i]) != 0)
+            status = results[i].status != NEOQ_OK ? results[i].status : NEOQ_ESTATE;
+    if (status == NEOQ_OK)
+        note(s->log, "k %" PRIu32 " %" PRIu32 " %s", first, count, count == 1 ? ids[0] : "-");
+    else
+        note(s->log, "x enqueue_many %" PRIu32 " %" PRIu32 ": %s: %s", first, count, neoq_status_name(status),
+             neoq_error_message());
+}
+
+/* Runs sql, waiting for others that write. */
+static int sql_do(sqlite3 *db, const char *sql)
+{
+    return sqlite3_exec(db, sql, NULL, NULL, NULL);
+}
+
+static sqlite3 *open_database(const plan *p)
+{
+    sqlite3 *db;
+    if (sqlite3_open_v2(p->path, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK) {
+        fprintf(stderr, "%s: %s\n", p->path, sqlite3_errmsg(db));
+        _exit(4);
+    }
+    sqlite3_busy_timeout(db, 60000);
+    return db;
+}
+
+/* The job and its row of crash_wishes: both or neither. */
+static void wish_for_one(stream *s, uint32_t n)
+{
+    char payload[32], id[NEOQ_ID_SIZE] = "", sql[100];
+    neoq_job job = make_job(s, n, payload);
+    note(s->log, "a %" PRIu32 " 1", n);
+    snprintf(sql, sizeof(sql), "INSERT INTO crash_wishes VALUES(%" PRIu32 ")", n);
+    bool done = sql_do(s->db, "BEGIN IMMEDIATE") == SQLITE_OK && sql_do(s->db, sql) == SQLITE_OK;
+    int status = done ? neoq_sqlite_enqueue(s->nq, s->db, &job, id) : NEOQ_EBACKEND;
+    if (status == NEOQ_OK && n % 16 == 15) {
+        sql_do(s->db, "ROLLBACK");
+        note(s->log, "r %" PRIu32 " 1", n);
+    } else if (status == NEOQ_OK && sql_do(s->db, "COMMIT") == SQLITE_OK) {
+        note(s->log, "k %" PRIu32 " 1 %s", n, id);
+    } else {
+        note(s->log, "x wish %" PRIu32 ": %s: %s; %s", n, neoq_status_name(status), neoq_error_message(),
+             sqlite3_errmsg(s->db));
+    }
+}
+
+static void *produce(void *arg)
+{
+    stream *s = arg;
+    uint32_t count = s->plan->counts[s->number];
+    if (s->in_flight > 0 && s->number == BATCHES)
+        ask_for_many(s, s->next - s->in_flight, s->in_flight);
+    while (s->next < count) {
+        uint32_t batch = s->number == BATCHES ? 1 + (uint32_t)rand_r(&s->random) % BATCH_MAX : 1;
+        if (batch > count - s->next)
+            batch = count - s->next;
+        if (s->number == BATCHES)
+            ask_for_many(s, s->next, batch);
+        else if (s->number == EXACT)
+            wish_for_one(s, s->next);
+        else
+            ask_for_one(s, s->next);
+        s->next += batch;
+    }
+    return NULL;
+}
+
+static int producer(const plan *p, neoq *nq, int slot)
+{
+    static stream streams[SINGLES];
+    pthread_t threads[SINGLES];
+    if (slot == 0) {
+        for (int i = 0; i < SINGLES; i++) {
+            open_stream(&streams[i], p, nq, i);
+            if (pthread_create(&threads[i], NULL, produce, &streams[i]) != 0)
+                return 4;
+        }
+        for (int i = 0; i < SINGLES; i++)
+            pthread_join(threads[i], NULL);
+    } else {
+        open_stream(&streams[0], p, nq, slot == 1 ? BATCHES : EXACT);
+        if (slot == 2)
+            streams[0].db = open_database(p);
+        produce(&streams[0]);
+        sqlite3_close(streams[0].db);
+    }
+    return 0;
+}
+
+/* ---- workers ---------------------------------------------------------------------------- */
+
+typedef struct worker {
+    const plan *plan;
+    int log;
+} worker;
+
+static void doze(long microseconds)
+{
+    nanosleep(&(struct timespec){.tv_nsec = microseconds * 1000}, NULL);
+}
+
+/* Which job is it? False if it is none that can have been asked for. */
+static bool recognize(const worker *w, const neoq_job *job, uint32_t *number, uint32_t *n)
+{
+    char again[32];
+    int got = sscanf(job->payload, "%" SCNu32 " %" SCNu32, number, n);
+    bool known = got == 2 && *number < STREAMS && *n < w->plan->counts[*number];
+    if (known) {
+        snprintf(again, sizeof(again), "%" PRIu32 " %" PRIu32, *number, *n);
+        known = job->payload_size == strlen(again) && memcmp(again, job->payload, strlen(again)) == 0;
+    }
+    if (!known)
+        note(w->log, "x job %s has a payload of nobody's", job->id);
+    return known;
+}
+
+/* One kind of job in many does not end at the first run; some take a while, so that they are caught at it. */
+static bool ends_otherwise(neoq_ctx *ctx, const neoq_job *job, uint32_t chance, int *result)
+{
+    if (chance % 8 == 0)
+        doze(chance % 4096);
+    if (job->epoch > 1)
+        return false;
+    switch (chance % 32) {
+    case 1: *result = neoq_fail(ctx, "on purpose"); return true;
+    case 2: *result = neoq_retry_in(ctx, NEOQ_MILLISECONDS(20), "on purpose"); return true;
+    case 3: *result = neoq_snooze(ctx, NEOQ_MILLISECONDS(20)); return true;
+    default: return false;
+    }
+}
+
+static int handle(neoq_ctx *ctx, void *arg)
+{
+    const worker *w = arg;
+    const neoq_job *job = neoq_ctx_job(ctx);
+    uint32_t number, n;
+    int result = NEOQ_OK;
+    if (!recognize(w, job, &number, &n))
+        return neoq_discard(ctx, "not ours");
+    note(w->log, "b %" PRIu32 " %" PRIu32 " %" PRId64 " %s", number, n, job->epoch, job->id);
+    if (ends_otherwise(ctx, job, chance_of(number, n), &result))
+        return result;
+    note(w->log, "d %" PRIu32 " %" PRIu32 " %" PRId64 " %s", number, n, job->epoch, job->id);
+    return result;
+}
+
+/* The row of crash_effects and the end of the job: both or neither. */
+static int handle_exactly(neoq_ctx *ctx, void *arg)
+{
+    const worker *w = arg;
+    const neoq_job *job = neoq_ctx_job(ctx);
+    uint32_t number, n;
+    int result = NEOQ_OK;
+    char sql[120];
+    if (!recognize(w, job, &number, &n))
+        return neoq_discard(ctx, "not ours");
+    note(w->log, "b %" PRIu32 " %" PRIu32 " %" PRId64 " %s", number, n, job->epoch, job->id);
+    if (ends_otherwise(ctx, job, chance_of(number, n), &result))
+        return result;
+    sqlite3 *db = open_database(w->plan);
+    snprintf(sql, sizeof(sql), "INSERT INTO crash_effects VALUES(%" PRIu32 ", %" PRId64 ")", n, job->epoch);
+    bool done = sql_do(db, "BEGIN IMMEDIATE") == SQLITE_OK && sql_do(db, sql) == SQLITE_OK;
+    result = done ? neoq_sqlite_finish(ctx, db) : NEOQ_EBACKEND;
+    note(w->log, "d %" PRIu32 " %" PRIu32 " %" PRId64 " %s", number, n, job->epoch, job->id);
+    if (result == NEOQ_OK && sql_do(db, "COMMIT") == SQLITE_OK) {
+        sqlite3_close(db);
+        return NEOQ_OK;
+    }
+    if (result != NEOQ_ELOST)
+        note(w->log, "x finish of %s: %s: %s; %s", job->id, neoq_status_name(result), neoq_error_message(),
+             sqlite3_errmsg(db));
+    sqlite3_close(db); /* rolls back */
+    return neoq_fail(ctx, "rolled back");
+}
+
+static int work(const plan *p, neoq *nq, int slot)
+{
+    worker w = {.plan = p, .log = open_log(p, "ran", slot - PRODUCERS, O_WRONLY)};
+    neoq_handler handlers[] = {{.queue = "work", .handle = handle, .arg = &w, .concurrency = 8},
+                               {.queue = "exact", .handle = handle_exactly, .arg = &w, .concurrency = 2}};
+    int status = NEOQ_OK;
+    for (int i = 0; i < 2 && status == NEOQ_OK; i++)
+        status = neoq_start(nq, &handlers[i]);
+    if (status == NEOQ_OK)
+        status = neoq_run(nq);
+    neoq_shutdown(nq, NEOQ_SECONDS(30)); /* w lives no longer than this */
+    if (status == NEOQ_OK)
+        return 0;
+    fprintf(stderr, "worker: %s: %s\n", neoq_status_name(status), neoq_error_message());
+    return 3;
+}
+
+/* ---- life ------------------------------------------------------------------------------- */
+
+int victim_main(const plan *p, int slot)
+{
+    neoq *nq;
+    neoq_options options = {.log_level = NEOQ_LOG_ERROR,
+                            .job_check_interval = NEOQ_MILLISECONDS(50),
+                            .lease = NEOQ_MILLISECONDS(600)};
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int status = neoq_open(&nq, p->url, &options);
+    if (status != NEOQ_OK) {
+        fprintf(stderr, "victim %d cannot open the store: %s: %s\n", slot, neoq_status_name(status),
+                neoq_error_message());
+        return 3;
+    }
+    sqlite3 *db = open_database(p);
+    status = sql_do(db, "CREATE TABLE IF NOT EXISTS crash_wishes(n);"
+                        "CREATE TABLE IF NOT EXISTS crash_effects(n, epoch)");
+    if (status != SQLITE_OK)
+        fprintf(stderr, "victim %d: %s\n", slot, sqlite3_errmsg(db));
+    sqlite3_close(db);
+    if (status != SQLITE_OK)
+        return 4;
+    int result = slot < PRODUCERS ? producer(p, nq, slot) : work(p, nq, slot);
+    neoq_close(nq);
+    return result;
+}
