@@ -118,6 +118,14 @@ static bool over(const neoq *nq)
     return nq->phase >= NQ_STOPPED && nq->finished.count == 0;
 }
 
+static bool slot_free(const neoq *nq)
+{
+    for (const nq_queue *queue = nq->queues; queue; queue = queue->next)
+        if (queue->running < queue->handler.concurrency)
+            return true;
+    return false;
+}
+
 /* Whether somebody hears of what happens in the store, or comes to ask in a moment. */
 static bool attended(const neoq *nq)
 {
@@ -139,8 +147,11 @@ void nq_call_help(neoq *nq)
 {
     if (nq->by_hand || nq->phase >= NQ_STOPPED)
         return;
+    /* Asking a local store costs next to nothing, so whoever runs a job does it afterwards: there is no sense in waking
+     * another for what could not begin anyway. */
+    bool asks = !nq->backend->local || nq->finished.count > 0 || slot_free(nq);
     bool needed = work_to_begin(nq) || (!attended(nq) && !nq->backend->local) ||
-                  nq_exchange_useful(nq, nq->clock->steady(nq->clock));
+                  (asks && nq_exchange_useful(nq, nq->clock->steady(nq->clock)));
     if (!needed || nq->wakes > 0)
         return; /* who is on the way already calls for more */
     if (nq->idlers > 0) {

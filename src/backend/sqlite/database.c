@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/sqlite/database.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -65,16 +66,14 @@ int sq_db_open(sq_db *db, const char *path, bool create, const neoq_options *opt
     return NEOQ_OK;
 }
 
-int sq_db_tune(sq_db *db, const neoq_options *options)
+int sq_db_tune(sq_db *db, const neoq_options *options, int pages)
 {
-    const char *pragmas = options->asynchronous_commit
-                              ? "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;"
-                                "PRAGMA secure_delete=OFF; PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY"
-                              : "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000;"
-                                "PRAGMA secure_delete=OFF; PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY";
-    if (set_pragmas(db->handle, pragmas, options) != SQLITE_OK)
-        return sq_error(db->handle, "opening");
-    return NEOQ_OK;
+    char pragmas[256];
+    snprintf(pragmas, sizeof pragmas,
+             "PRAGMA journal_mode=WAL; PRAGMA synchronous=%s; PRAGMA cache_size=%d; PRAGMA secure_delete=OFF;"
+             " PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY",
+             options->asynchronous_commit ? "NORMAL" : "FULL", pages);
+    return set_pragmas(db->handle, pragmas, options) == SQLITE_OK ? NEOQ_OK : sq_error(db->handle, "opening");
 }
 
 void sq_db_forget(sq_db *db)

@@ -25,8 +25,8 @@ typedef struct sq_db {
 
 /* Opens the file, and leaves it as it is. */
 int sq_db_open(sq_db *db, const char *path, bool create, const neoq_options *options);
-/* Sets it up as the store needs it: WAL, and how much is synced. */
-int sq_db_tune(sq_db *db, const neoq_options *options);
+/* Sets it up as the store needs it: WAL, how much is synced, and pages of 4 KiB to be kept in memory. */
+int sq_db_tune(sq_db *db, const neoq_options *options, int pages);
 void sq_db_close(sq_db *db);  /* also the connection */
 void sq_db_forget(sq_db *db); /* only the statements: the connection is somebody else's */
 

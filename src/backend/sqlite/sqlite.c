@@ -22,6 +22,9 @@
 #include "backend/sqlite/store.h"
 #include "base/error.h"
 
+/* Fingerprints are entered all over their index; what of it is in memory need not be read to be written. */
+enum { WRITER_PAGES = 16384, READER_PAGES = 500 };
+
 /* ---- the file --------------------------------------------------------------------------- */
 
 /* The folder of the file; made if only it is missing. */
@@ -197,13 +200,13 @@ static int open_file(neoq_store *store, const neoq_store_config *config)
     if (status == NEOQ_OK)
         status = sq_schema_check(store->writer.handle, store->path);
     if (status == NEOQ_OK)
-        status = sq_db_tune(&store->writer, config->options);
+        status = sq_db_tune(&store->writer, config->options, WRITER_PAGES);
     if (status == NEOQ_OK)
         status = sq_schema_prepare(store->writer.handle, store->path);
     if (status == NEOQ_OK)
         status = sq_db_open(&store->reader, store->path, false, config->options);
     if (status == NEOQ_OK)
-        status = sq_db_tune(&store->reader, config->options);
+        status = sq_db_tune(&store->reader, config->options, READER_PAGES);
     if (status != NEOQ_OK)
         return status;
     /* SQLite made the path absolute; a later chdir() does no harm. */
