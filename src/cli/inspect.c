@@ -185,9 +185,9 @@ static void instant_field(const char *name, neoq_time at)
 /* Bytes from a job: text line by line, without what would steer the terminal; other bytes are counted. */
 static void bytes_field(const char *name, const void *bytes, size_t size)
 {
-    const char *text = bytes, *end = text + size;
     if (bytes == NULL)
         return;
+    const char *text = bytes, *end = text + size;
     if (!text_is_utf8(text, size)) {
         field(name, "%zu bytes that are not text; --json has them in base64", size);
         return;
