@@ -66,7 +66,8 @@ bool nq_exchange_useful(const neoq *nq, int64_t steady)
 struct nq_trip {
     neoq_exchange x;
     nq_run_list settling;
-    nq_queue **asked; /* of each claim */
+    nq_queue **asked;   /* of each claim */
+    nq_run_list *taken; /* what it got */
     neoq_claim *claims;
     size_t claim_room, run_room, settlement_room;
     char worker[64];
@@ -98,6 +99,7 @@ void nq_trip_free(neoq *nq)
     if (!nq->trip)
         return;
     free(nq->trip->asked);
+    free(nq->trip->taken);
     free(nq->trip->claims);
     free(nq->trip->x.runs);
     free(nq->trip->x.settlements);
@@ -106,10 +108,11 @@ void nq_trip_free(neoq *nq)
 
 static bool reserve_claims(const neoq *nq, trip *t)
 {
-    size_t queues = 0, asked_room = t->claim_room;
+    size_t queues = 0, asked_room = t->claim_room, taken_room = t->claim_room;
     for (const nq_queue *queue = nq->queues; queue; queue = queue->next)
         queues++;
     return grow((void **)&t->asked, &asked_room, queues, sizeof *t->asked) &&
+           grow((void **)&t->taken, &taken_room, queues, sizeof *t->taken) &&
            grow((void **)&t->claims, &t->claim_room, queues, sizeof *t->claims);
 }
 
@@ -180,6 +183,8 @@ static bool plan(neoq *nq, trip *t, nq_queue *want)
     t->x.claims = t->claims;
     t->x.cancels = t->cancels;
     t->x.cancel_room = NQ_CANCELS_MAX;
+    if (nq->finished.count <= NQ_BATCH_MAX)
+        nq_list_splice(&t->settling, &nq->finished);
     while (nq->finished.head && t->settling.count < NQ_BATCH_MAX) {
         neoq_ctx *ctx = nq->finished.head;
         nq_list_remove(&nq->finished, ctx);
@@ -259,16 +264,18 @@ static void report(neoq *nq, const trip *t)
     }
 }
 
-static void take_in_runs(neoq *nq, trip *t, int64_t steady)
+/* Makes what was claimed into runs, claim by claim. The mutex is not held: there may be a thousand. */
+static void make_runs(neoq *nq, trip *t)
 {
-    size_t q = 0, taken = 0;
+    int64_t steady = t->x.run_count > 0 ? nq->clock->steady(nq->clock) : 0;
+    size_t q = 0;
+    for (size_t i = 0; i < t->x.claim_count; i++)
+        t->taken[i] = (nq_run_list){0};
     for (size_t i = 0; i < t->x.run_count; i++) {
         neoq_claimed *claimed = &t->x.runs[i];
-        /* Runs come claim by claim, in the order of the claims. */
-        while (q < t->x.claim_count && strcmp(t->asked[q]->name, claimed->job.queue) != 0) {
+        /* Runs come in the order of the claims. */
+        while (q < t->x.claim_count && strcmp(t->asked[q]->name, claimed->job.queue) != 0)
             q++;
-            taken = 0;
-        }
         neoq_ctx *ctx = q < t->x.claim_count ? nq_run_make(nq, t->asked[q], claimed) : NULL;
         if (!ctx) {
             /* Without memory for it, the run is left to the lease: it will be lost, and retried. */
@@ -276,9 +283,16 @@ static void take_in_runs(neoq *nq, trip *t, int64_t steady)
             continue;
         }
         ctx->claimed_at = steady;
-        nq_list_add(&t->asked[q]->local, ctx);
-        if (++taken == t->claims[q].limit)
-            t->asked[q]->hungry = true;
+        nq_list_add(&t->taken[q], ctx);
+    }
+}
+
+static void take_in_runs(trip *t)
+{
+    for (size_t i = 0; i < t->x.claim_count; i++) {
+        if (t->taken[i].count >= t->claims[i].limit)
+            t->asked[i]->hungry = true;
+        nq_list_splice(&t->asked[i]->local, &t->taken[i]);
     }
 }
 
@@ -297,7 +311,7 @@ static void hear_for_the_rest(neoq *nq, const trip *t)
 static void take_in(neoq *nq, trip *t)
 {
     int64_t steady = nq->clock->steady(nq->clock);
-    take_in_runs(nq, t, steady);
+    take_in_runs(t);
     for (size_t i = 0; i < t->x.cancel_count; i++)
         nq_stop_running(nq, t->cancels[i], NQ_CANCELLED);
     if (nq->seen != t->x.seen)
@@ -399,6 +413,7 @@ int nq_exchange(neoq *nq, nq_queue *want)
     if (went) {
         report(nq, t);
         free_settled(t);
+        make_runs(nq, t);
         if (nq->failures > 0)
             nq_log(nq, NEOQ_LOG_INFO, "the store works again");
     } else if (nq->failures == 0) {

@@ -72,6 +72,17 @@ void nq_list_remove(nq_run_list *list, neoq_ctx *ctx)
     list->count--;
 }
 
+void nq_list_splice(nq_run_list *list, nq_run_list *from)
+{
+    if (!from->head)
+        return;
+    from->head->prev = list->tail;
+    *(list->tail ? &list->tail->next : &list->head) = from->head;
+    list->tail = from->tail;
+    list->count += from->count;
+    *from = (nq_run_list){0};
+}
+
 int nq_run_handler(neoq_ctx *ctx)
 {
     neoq *nq = ctx->nq;

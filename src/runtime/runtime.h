@@ -179,6 +179,7 @@ void nq_run_free(neoq_ctx *ctx);
 
 void nq_list_add(nq_run_list *list, neoq_ctx *ctx);
 void nq_list_remove(nq_run_list *list, neoq_ctx *ctx);
+void nq_list_splice(nq_run_list *list, nq_run_list *from); /* appends all of from, and empties it */
 
 /* ---- exchange.c: round trips ------------------------------------------------------------ */
 
