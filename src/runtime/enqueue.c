@@ -23,11 +23,10 @@ static void make_id(neoq *nq, const char *given, neoq_time now, char text[37])
     nq_uuid_format(id, text); /* a given one too: the store compares ids as text, in lower case */
 }
 
-int nq_prepare_job(neoq *nq, const neoq_job *job, char id_text[37], char print_text[33], neoq_job *out)
+int nq_prepare_job(neoq *nq, const neoq_job *job, neoq_time now, char id_text[37], char print_text[33], neoq_job *out)
 {
     if (!job)
         return nq_fail(NEOQ_EINVAL, "the job is NULL");
-    neoq_time now = nq->clock->now(nq->clock);
     int status = nq_job_check(job, &nq->options, now, out);
     if (status != NEOQ_OK)
         return status;
@@ -92,7 +91,7 @@ int neoq_enqueue(neoq *nq, const neoq_job *job, char *id)
         return status;
     char id_text[37], print_text[33];
     neoq_job prepared;
-    status = nq_prepare_job(nq, job, id_text, print_text, &prepared);
+    status = nq_prepare_job(nq, job, nq->clock->now(nq->clock), id_text, print_text, &prepared);
     if (status != NEOQ_OK)
         return status;
     neoq_enqueued result;
@@ -118,9 +117,10 @@ typedef struct workspace {
 
 static int check_all(neoq *nq, const neoq_job *jobs, size_t count, const workspace *space, size_t *bad)
 {
+    neoq_time now = nq->clock->now(nq->clock);
     for (*bad = 0; *bad < count; ++*bad) {
         size_t i = *bad;
-        int status = nq_prepare_job(nq, &jobs[i], space->ids[i], space->prints[i], &space->jobs[i]);
+        int status = nq_prepare_job(nq, &jobs[i], now, space->ids[i], space->prints[i], &space->jobs[i]);
         if (status != NEOQ_OK)
             return nq_fail(status, "job %zu of %zu: %s", i + 1, count, neoq_error_message());
     }

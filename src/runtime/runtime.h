@@ -157,7 +157,8 @@ void nq_wake_all(neoq *nq); /* every sleeper looks again; nq->mutex is not held 
 /* ---- enqueue.c -------------------------------------------------------------------------- */
 
 /* nq_job_check() and the id and the fingerprint: what the store takes. id_text and print_text have room. */
-int nq_prepare_job(neoq *nq, const neoq_job *job, char id_text[37], char print_text[33], neoq_job *out);
+int nq_prepare_job(neoq *nq, const neoq_job *job, neoq_time now, char id_text[37], char print_text[33],
+                   neoq_job *out);
 
 /* Words for one job's result, in the thread that asked: the store may have made it in another's. Returns its status. */
 int nq_enqueued_words(const neoq_job *job, const neoq_enqueued *result);

@@ -212,7 +212,7 @@ static int make_tick_job(neoq *nq, const neoq_schedule_record *schedule, neoq_ti
     if (template.payload_size == 0)
         template.payload = NULL;
     char id_text[37];
-    int status = nq_prepare_job(nq, &template, id_text, print, job);
+    int status = nq_prepare_job(nq, &template, nq->clock->now(nq->clock), id_text, print, job);
     job->id = id;
     return status;
 }

@@ -26,7 +26,7 @@ int neoq_sqlite_enqueue(neoq *nq, sqlite3 *transaction, const neoq_job *job, cha
         return status;
     char id_text[37], print_text[33];
     neoq_job prepared;
-    status = nq_prepare_job(nq, job, id_text, print_text, &prepared);
+    status = nq_prepare_job(nq, job, nq->clock->now(nq->clock), id_text, print_text, &prepared);
     if (status != NEOQ_OK)
         return status;
     neoq_enqueued result = {0};

@@ -11,7 +11,7 @@
 
 #include <neoq/backend.h>
 
-enum { SQ_STATEMENTS = 96, SQ_INSERT_ROWS = 50 };
+enum { SQ_STATEMENTS = 96, SQ_INSERT_ROWS = 100 };
 
 /* A statement is known by its text, which is a constant: prepared when first asked for, kept for the next time. */
 typedef struct sq_db {

@@ -133,11 +133,12 @@ static void add_run(sq_tx *tx, const ended *e, const neoq_settlement *s)
 static void write_job(sq_tx *tx, const ended *e, const neoq_settlement *s)
 {
     bool over = s->state >= NEOQ_DONE;
-    sqlite3_stmt *stmt = sq_prepare(tx->db, over ? "UPDATE neoq_jobs SET state = ?2, run_after = ?3, epoch = ?4,"
-                                                   " ran_at = ?5, error = ?6, keep_until = ?7, finished_at = ?8,"
-                                                   " result = ?9, guarded = guarded * 0 WHERE rid = ?1"
-                                                 : "UPDATE neoq_jobs SET state = ?2, run_after = ?3, epoch = ?4,"
-                                                   " ran_at = ?5, error = ?6 WHERE rid = ?1");
+    sqlite3_stmt *stmt =
+        sq_prepare(tx->db, over ? "UPDATE neoq_jobs SET " SQ_KEEP_CREATED ", state = ?2, run_after = ?3, epoch = ?4,"
+                                  " ran_at = ?5, error = ?6, keep_until = ?7, finished_at = ?8,"
+                                  " result = ?9, guarded = guarded * 0 WHERE rid = ?1"
+                                : "UPDATE neoq_jobs SET " SQ_KEEP_CREATED ", state = ?2, run_after = ?3, epoch = ?4,"
+                                  " ran_at = ?5, error = ?6 WHERE rid = ?1");
     if (!stmt)
         return;
     const int64_t numbers[] = {e->rid, (int64_t)s->state, s->run_after, s->epoch, s->started_at};

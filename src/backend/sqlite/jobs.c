@@ -86,7 +86,7 @@ void sq_read_job(sqlite3_stmt *stmt, const char *queue, neoq_job *view, sq_job_t
         .state = (neoq_state)sqlite3_column_int(stmt, 2),
         .priority = sqlite3_column_int(stmt, 3),
         .run_after = sqlite3_column_int64(stmt, 4),
-        .created_at = sqlite3_column_int64(stmt, 5),
+        .created_at = sqlite3_column_int64(stmt, sqlite3_column_type(stmt, 5) == SQLITE_NULL ? 4 : 5),
         .max_retries = sqlite3_column_int(stmt, 6),
         .retries = sqlite3_column_int(stmt, 7),
         .epoch = sqlite3_column_int64(stmt, 8),
@@ -178,18 +178,19 @@ void sq_promote(sq_tx *tx)
 #define JOB_ROW   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 #define READY_ROW "(?,?,?,?)"
 #define FIVE(row) row "," row "," row "," row "," row
-#define FIFTY(row)                                                                                                   \
-    FIVE(row)                                                                                                        \
-    "," FIVE(row) "," FIVE(row) "," FIVE(row) "," FIVE(row) "," FIVE(row) "," FIVE(row) "," FIVE(row) "," FIVE(      \
-        row) "," FIVE(row)
+#define TEN(row)  FIVE(row) "," FIVE(row)
+#define HUNDRED(row)                                                                                                 \
+    TEN(row)                                                                                                         \
+    "," TEN(row) "," TEN(row) "," TEN(row) "," TEN(row) "," TEN(row) "," TEN(row) "," TEN(row) "," TEN(row) "," TEN( \
+        row)
 
 enum { JOB_BINDINGS = 15, READY_BINDINGS = 4 };
 static const char insert_one[] = JOB_INSERT JOB_ROW " ON CONFLICT DO NOTHING";
-static const char insert_fifty[] = JOB_INSERT FIFTY(JOB_ROW) " ON CONFLICT DO NOTHING";
+static const char insert_hundred[] = JOB_INSERT HUNDRED(JOB_ROW) " ON CONFLICT DO NOTHING";
 static const char ready_one[] = "INSERT INTO neoq_ready VALUES" READY_ROW;
-static const char ready_fifty[] = "INSERT INTO neoq_ready VALUES" FIFTY(READY_ROW);
+static const char ready_hundred[] = "INSERT INTO neoq_ready VALUES" HUNDRED(READY_ROW);
 
-/* Up to fifty jobs on their way in. */
+/* Up to a hundred jobs on their way in. */
 typedef struct group {
     const neoq_job *jobs;
     neoq_enqueued *results;
@@ -220,7 +221,7 @@ static void bind_job(sqlite3_stmt *stmt, int at, group *g, size_t i)
     sqlite3_bind_int(stmt, at + 3, (int)job->state);
     sqlite3_bind_int(stmt, at + 4, job->priority);
     sqlite3_bind_int64(stmt, at + 5, job->run_after);
-    sqlite3_bind_int64(stmt, at + 6, job->created_at);
+    bind_optional(stmt, at + 6, job->created_at == job->run_after ? 0 : job->created_at);
     sqlite3_bind_int(stmt, at + 7, job->max_retries);
     bind_optional(stmt, at + 8, job->unique == NEOQ_UNIQUE_ON);
     sq_bind_fingerprint(stmt, at + 9, job->fingerprint, g->rows[i].print);
@@ -283,7 +284,7 @@ static void insert_ready(sq_tx *tx, const group *g)
     for (size_t i = 0; i < g->count; i++)
         ready += g->rows[i].in && g->jobs[i].state == NEOQ_READY;
     if (ready == SQ_INSERT_ROWS) {
-        sqlite3_stmt *stmt = sq_prepare(tx->db, ready_fifty);
+        sqlite3_stmt *stmt = sq_prepare(tx->db, ready_hundred);
         for (size_t i = 0; stmt && i < g->count; i++)
             bind_ready(stmt, 1 + READY_BINDINGS * (int)i, g, i);
         sq_run(tx->db, stmt);
@@ -301,7 +302,7 @@ static void insert_ready(sq_tx *tx, const group *g)
 static void insert_group(sq_tx *tx, group *g)
 {
     if (g->count == SQ_INSERT_ROWS) {
-        sqlite3_stmt *stmt = sq_prepare(tx->db, insert_fifty);
+        sqlite3_stmt *stmt = sq_prepare(tx->db, insert_hundred);
         for (size_t i = 0; stmt && i < g->count; i++)
             bind_job(stmt, 1 + JOB_BINDINGS * (int)i, g, i);
         if (sq_run(tx->db, stmt) < SQ_INSERT_ROWS)

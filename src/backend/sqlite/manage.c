@@ -5,6 +5,7 @@
 #include "backend/sqlite/manage.h"
 
 #include "backend/sqlite/jobs.h"
+#include "backend/sqlite/schema.h"
 #include "base/error.h"
 #include "job/job.h"
 
@@ -69,7 +70,8 @@ static int retry(sq_tx *tx, const found *f, const char *id)
     if (status != NEOQ_OK)
         return status;
     sq_do(tx->db,
-          "UPDATE neoq_jobs SET state = 2, run_after = ?2, retries = retries + ?3, finished_at = NULL,"
+          "UPDATE neoq_jobs SET " SQ_KEEP_CREATED
+          ", state = 2, run_after = ?2, retries = retries + ?3, finished_at = NULL,"
           " keep_until = NULL WHERE rid = ?1",
           SQ_ARGS(f->rid, tx->now, f->state != NEOQ_SCHEDULED));
     sq_make_ready(tx, f->rid);

@@ -15,10 +15,11 @@ static const char create[] =
     "  scheduled INT NOT NULL DEFAULT 0, ready INT NOT NULL DEFAULT 0, running INT NOT NULL DEFAULT 0,"
     "  retrying INT NOT NULL DEFAULT 0, done INT NOT NULL DEFAULT 0, dead INT NOT NULL DEFAULT 0,"
     "  processed INT NOT NULL DEFAULT 0, failed INT NOT NULL DEFAULT 0);"
-    /* AUTOINCREMENT: a rid is never used twice, so a late finish cannot hit another job. */
+    /* AUTOINCREMENT: a rid is never used twice, so a late finish cannot hit another job. created_at is NULL while it
+     * equals run_after, as with most jobs. */
     "CREATE TABLE neoq_jobs("
     "  rid INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, queue INT NOT NULL, state INT NOT NULL,"
-    "  priority INT NOT NULL, run_after INT NOT NULL, created_at INT NOT NULL, max_retries INT NOT NULL,"
+    "  priority INT NOT NULL, run_after INT NOT NULL, created_at INT, max_retries INT NOT NULL,"
     "  retries INT NOT NULL DEFAULT 0, epoch INT NOT NULL DEFAULT 0, ran_at INT NOT NULL DEFAULT 0,"
     "  guarded INT, fingerprint, payload BLOB NOT NULL, deadline INT, retention INT, retry_waits BLOB, metadata TEXT,"
     "  finished_at INT, keep_until INT, error TEXT, result BLOB, progress INT, progress_note TEXT, progress_at INT);"

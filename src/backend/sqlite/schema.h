@@ -29,4 +29,7 @@ int sq_schema_check(sqlite3 *db, const char *path);
  * NEOQ_EBACKEND: it cannot be read or written. */
 int sq_schema_prepare(sqlite3 *db, const char *path);
 
+/* Stands in every UPDATE that sets run_after: what created_at was silently is written out before. */
+#define SQ_KEEP_CREATED "created_at = ifnull(created_at, run_after)"
+
 #endif
