@@ -346,7 +346,7 @@ int main(int argc, char **argv)
     uint32_t seed = seed_wanted(argc, argv), jobs = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 100000;
     plan_make(&k.plan, folder, jobs, seed);
     k.random = seed;
-    k.mean = argc > 2 ? strtod(argv[2], NULL) : 60;
+    k.mean = argc > 2 ? strtod(argv[2], NULL) : 30;
     printf("crash_kill: %" PRIu32 " jobs, a kill each %.0f ms, seed %" PRIu32 "\n", jobs, k.mean, seed);
     fflush(stdout);
     int wrong = run(&k);
