@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "job/transition.h"
 
-enum { CHECKPOINT_PAGES = 16000, PATIENCE = 200 };
+enum { CHECKPOINT_PAGES = 14000, PATIENCE = 200 };
 
 /* ---- tallies ---------------------------------------------------------------------------- */
 
