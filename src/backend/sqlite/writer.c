@@ -246,25 +246,30 @@ static int end(neoq_store *store, sq_tx *tx, int status)
     return status;
 }
 
-/* A commit is synced unless every op in it can do without; one that is makes those before it safe too. */
-static void set_haste(neoq_store *store, const sq_op *first)
+/* A commit is synced unless every op in it can do without; one that is makes those before it safe too. SQLite obeys
+ * this pragma while it compiles it, so a prepared one would work only once. */
+static int set_haste(neoq_store *store, const sq_op *first)
 {
     bool hasty = true;
     for (const sq_op *op = first; op; op = op->next)
         hasty = hasty && op->hasty;
     if (hasty == store->hasty || store->options->asynchronous_commit)
-        return;
-    sq_run(&store->writer,
-           sq_prepare(&store->writer, hasty ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL"));
+        return NEOQ_OK;
+    const char *pragma = hasty ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL";
+    if (sqlite3_exec(store->writer.handle, pragma, NULL, NULL, NULL) != SQLITE_OK)
+        return sq_error(store->writer.handle, "setting how much is synced");
     store->hasty = hasty;
+    return NEOQ_OK;
 }
 
 /* Runs the ops in one transaction. Not NEOQ_OK: none of them happened. */
 static int write_together(neoq_store *store, sq_op *first)
 {
     sq_tx tx;
-    set_haste(store, first);
-    int status = begin(store, &tx);
+    int status = set_haste(store, first);
+    if (status != NEOQ_OK)
+        return status; /* rather nothing than something that is only seemingly safe */
+    status = begin(store, &tx);
     for (sq_op *op = first; op && status == NEOQ_OK; op = op->next) {
         op->status = op->work(&tx, op->arg);
         if (op->status != NEOQ_OK)
