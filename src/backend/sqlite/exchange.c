@@ -5,15 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/sqlite/guards.h"
 #include "backend/sqlite/jobs.h"
 #include "backend/sqlite/schema.h"
 #include "base/error.h"
 #include "job/job.h"
 #include "job/transition.h"
 
-/* What a claimed run holds: where its row is. The memory of its view follows in the same block. */
+/* What a claimed run holds: where its row is, and what it guards. The memory of its view follows in the same block. */
 typedef struct hold {
-    int64_t rid, queue;
+    int64_t rid, queue, guard;
 } hold;
 
 void sq_release(neoq_claimed *run)
@@ -22,13 +23,13 @@ void sq_release(neoq_claimed *run)
     run->hold = NULL;
 }
 
-static bool take_hold(int64_t rid, int64_t queue, const neoq_job *view, neoq_claimed *run)
+static bool take_hold(hold place, const neoq_job *view, neoq_claimed *run)
 {
     neoq_job *copy;
     hold *held = nq_job_copy_behind(view, sizeof *held, &copy);
     if (!held)
         return false;
-    *held = (hold){rid, queue};
+    *held = place;
     run->job = *copy;
     run->hold = held;
     return true;
@@ -42,14 +43,14 @@ bool sq_hold_running(sqlite3_stmt *stmt, neoq_claimed *run)
     view.state = NEOQ_RUNNING;
     view.epoch = sqlite3_column_int64(stmt, SQ_JOB_COLUMN_COUNT + 1);
     view.ran_at = sqlite3_column_int64(stmt, SQ_JOB_COLUMN_COUNT + 2);
-    return take_hold(sqlite3_column_int64(stmt, 0), 0, &view, run);
+    return take_hold((hold){.rid = sqlite3_column_int64(stmt, 0)}, &view, run);
 }
 
 /* ---- settle ----------------------------------------------------------------------------- */
 
 /* The row in neoq_running, gone by now. */
 typedef struct ended {
-    int64_t rid, queue, worker;
+    int64_t rid, queue, guard, worker;
     bool cancel;
 } ended;
 
@@ -58,12 +59,13 @@ static bool take_out(sq_tx *tx, int64_t rid, int64_t epoch, ended *e)
 {
     sqlite3_stmt *stmt =
         sq_ask(tx->db,
-               "SELECT j.queue, r.worker, r.cancel FROM neoq_running r JOIN neoq_jobs j ON j.rid = r.rid"
+               "SELECT j.queue, j.guard, r.worker, r.cancel FROM neoq_running r JOIN neoq_jobs j ON j.rid = r.rid"
                " WHERE r.rid = ?1 AND r.epoch = ?2",
                SQ_ARGS(rid, epoch));
     if (!sq_step(tx->db, stmt))
         return false;
-    *e = (ended){rid, sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1), sqlite3_column_int(stmt, 2) != 0};
+    *e = (ended){rid, sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1), sqlite3_column_int64(stmt, 2),
+                 sqlite3_column_int(stmt, 3) != 0};
     sqlite3_reset(stmt);
     return sq_do(tx->db, "DELETE FROM neoq_running WHERE rid = ?1", SQ_ARGS(rid)) == 1;
 }
@@ -136,7 +138,7 @@ static void write_job(sq_tx *tx, const ended *e, const neoq_settlement *s)
     sqlite3_stmt *stmt =
         sq_prepare(tx->db, over ? "UPDATE neoq_jobs SET " SQ_KEEP_CREATED ", state = ?2, run_after = ?3, epoch = ?4,"
                                   " ran_at = ?5, error = ?6, keep_until = ?7, finished_at = ?8,"
-                                  " result = ?9, guarded = guarded * 0 WHERE rid = ?1"
+                                  " result = ?9 WHERE rid = ?1"
                                 : "UPDATE neoq_jobs SET " SQ_KEEP_CREATED ", state = ?2, run_after = ?3, epoch = ?4,"
                                   " ran_at = ?5, error = ?6 WHERE rid = ?1");
     if (!stmt)
@@ -162,6 +164,8 @@ static bool settle_slowly(sq_tx *tx, int64_t rid, neoq_settlement *s)
         return false;
     if (e.cancel)
         heed_cancel(s);
+    if (s->forget || s->state >= NEOQ_DONE)
+        sq_guard_drop(tx, e.guard, rid);
     count_run(tx, e.queue, s);
     sq_count(tx, e.queue, NEOQ_RUNNING, s->forget ? 0 : (int)s->state);
     if (s->forget) {
@@ -180,16 +184,17 @@ static void count_forgotten(sq_tx *tx, int64_t queue, const neoq_settlement *s)
     sq_count(tx, queue, NEOQ_RUNNING, 0);
 }
 
-/* The usual end: done, nothing to be kept. queue is the job's, as the claim knew it. */
-static bool settle_fast(sq_tx *tx, int64_t rid, neoq_settlement *s, int64_t queue)
+/* The usual end: done, nothing to be kept. */
+static bool settle_fast(sq_tx *tx, const hold *held, neoq_settlement *s)
 {
     if (sq_do(tx->db, "DELETE FROM neoq_running WHERE rid = ?1 AND epoch = ?2 AND cancel = 0",
-              SQ_ARGS(rid, s->epoch)) != 1)
+              SQ_ARGS(held->rid, s->epoch)) != 1)
         return false;
     if (s->epoch > 1)
-        sq_do(tx->db, "DELETE FROM neoq_runs WHERE rid = ?1", SQ_ARGS(rid));
-    sq_do(tx->db, "DELETE FROM neoq_jobs WHERE rid = ?1", SQ_ARGS(rid));
-    count_forgotten(tx, queue, s);
+        sq_do(tx->db, "DELETE FROM neoq_runs WHERE rid = ?1", SQ_ARGS(held->rid));
+    sq_do(tx->db, "DELETE FROM neoq_jobs WHERE rid = ?1", SQ_ARGS(held->rid));
+    sq_guard_drop(tx, held->guard, held->rid);
+    count_forgotten(tx, held->queue, s);
     return true;
 }
 
@@ -226,7 +231,9 @@ static bool settle_row_of(sq_tx *tx, neoq_settlement **row, size_t count)
     if (epoch > 1)
         sq_do(tx->db, "DELETE FROM neoq_runs WHERE rid BETWEEN ?1 AND ?2", SQ_ARGS(first, last));
     for (size_t i = 0; i < count; i++) {
-        count_forgotten(tx, fast_hold(row[i])->queue, row[i]);
+        const hold *held = fast_hold(row[i]);
+        sq_guard_drop(tx, held->guard, held->rid);
+        count_forgotten(tx, held->queue, row[i]);
         row[i]->cancelled = false;
         row[i]->status = NEOQ_OK;
     }
@@ -261,7 +268,7 @@ static void settle(sq_tx *tx, neoq_settlement *s)
     const hold *held = s->hold, *fast = fast_hold(s);
     int64_t rid = held ? held->rid : sq_find_id(tx->db, s->id);
     s->cancelled = false;
-    bool settled = fast && settle_fast(tx, rid, s, held->queue);
+    bool settled = fast && settle_fast(tx, fast, s);
     if (!settled && rid > 0)
         settled = settle_slowly(tx, rid, s);
     s->status = settled ? NEOQ_OK : NEOQ_ELOST;
@@ -287,7 +294,8 @@ static bool read_claimed(sqlite3_stmt *stmt, const slice *s, const char *queue, 
     view.ran_at = now;
     view.result = NULL;
     view.result_size = 0;
-    return take_hold(sqlite3_column_int64(stmt, 0), s->queue, &view, run);
+    hold place = {sqlite3_column_int64(stmt, 0), s->queue, sqlite3_column_int64(stmt, SQ_JOB_GUARD)};
+    return take_hold(place, &view, run);
 }
 
 static void read_slice(sq_tx *tx, slice *s, const char *queue, neoq_exchange *x)

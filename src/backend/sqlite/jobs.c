@@ -3,6 +3,7 @@
  * Enqueueing, and reading a job's row.
  */
 #include "backend/sqlite/jobs.h"
+#include "backend/sqlite/guards.h"
 #include "backend/sqlite/schema.h"
 
 #include <stdio.h>
@@ -20,8 +21,7 @@ static int hex_value(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* A fingerprint that is an MD5 in hex is kept as its 16 bytes, which is half of its index; another as it is. */
-static bool pack_fingerprint(const char *text, uint8_t raw[16])
+bool sq_pack_fingerprint(const char *text, uint8_t raw[16])
 {
     for (int i = 0; i < 32; i++) {
         int value = hex_value(text[i]);
@@ -36,13 +36,13 @@ void sq_bind_fingerprint(sqlite3_stmt *stmt, int at, const char *fingerprint, ui
 {
     if (!fingerprint)
         sqlite3_bind_null(stmt, at);
-    else if (pack_fingerprint(fingerprint, raw))
+    else if (sq_pack_fingerprint(fingerprint, raw))
         sqlite3_bind_blob(stmt, at, raw, 16, SQLITE_STATIC);
     else
         sqlite3_bind_text(stmt, at, fingerprint, -1, SQLITE_STATIC);
 }
 
-static const char *read_fingerprint(sqlite3_stmt *stmt, int at, char text[257])
+const char *sq_read_fingerprint(sqlite3_stmt *stmt, int at, char text[257])
 {
     int type = sqlite3_column_type(stmt, at);
     if (type == SQLITE_NULL)
@@ -92,7 +92,7 @@ void sq_read_job(sqlite3_stmt *stmt, const char *queue, neoq_job *view, sq_job_t
         .epoch = sqlite3_column_int64(stmt, 8),
         .ran_at = sqlite3_column_int64(stmt, 9),
         .unique = sqlite3_column_type(stmt, 10) == SQLITE_NULL ? NEOQ_UNIQUE_OFF : NEOQ_UNIQUE_ON,
-        .fingerprint = read_fingerprint(stmt, 11, texts->fingerprint),
+        .fingerprint = sq_read_fingerprint(stmt, 11, texts->fingerprint),
         .payload = sqlite3_column_blob(stmt, 12),
         .payload_size = (size_t)sqlite3_column_bytes(stmt, 12),
         .deadline = sqlite3_column_int64(stmt, 13),
@@ -172,9 +172,8 @@ void sq_promote(sq_tx *tx)
 /* ---- enqueue ---------------------------------------------------------------------------- */
 
 #define JOB_INSERT                                                                                                   \
-    "INSERT INTO neoq_jobs(rid, id, queue, state, priority, run_after, created_at, max_retries, guarded, "           \
-    "fingerprint,"                                                                                                   \
-    " payload, deadline, retention, retry_waits, metadata) VALUES"
+    "INSERT INTO neoq_jobs(rid, id, queue, state, priority, run_after, created_at, max_retries, guard,"              \
+    " fingerprint, payload, deadline, retention, retry_waits, metadata) VALUES"
 #define JOB_ROW   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 #define READY_ROW "(?,?,?,?)"
 #define FIVE(row) row "," row "," row "," row "," row
@@ -195,7 +194,7 @@ typedef struct group {
     const neoq_job *jobs;
     neoq_enqueued *results;
     size_t count;
-    int64_t first_rid;
+    int64_t first_rid, guards[SQ_INSERT_ROWS];
     struct {
         int64_t queue;
         uint8_t id[16], print[16];
@@ -223,7 +222,7 @@ static void bind_job(sqlite3_stmt *stmt, int at, group *g, size_t i)
     sqlite3_bind_int64(stmt, at + 5, job->run_after);
     bind_optional(stmt, at + 6, job->created_at == job->run_after ? 0 : job->created_at);
     sqlite3_bind_int(stmt, at + 7, job->max_retries);
-    bind_optional(stmt, at + 8, job->unique == NEOQ_UNIQUE_ON);
+    bind_optional(stmt, at + 8, g->guards[i]);
     sq_bind_fingerprint(stmt, at + 9, job->fingerprint, g->rows[i].print);
     sqlite3_bind_blob64(stmt, at + 10, job->payload_size ? job->payload : "", job->payload_size, SQLITE_STATIC);
     bind_optional(stmt, at + 11, job->deadline);
@@ -241,21 +240,16 @@ static void bind_ready(sqlite3_stmt *stmt, int at, const group *g, size_t i)
     sqlite3_bind_int64(stmt, at + 3, g->first_rid + (int64_t)i);
 }
 
-/* The job that stands in the way of one that was not let in. */
-static void find_twin(sq_tx *tx, group *g, size_t i)
+/* What became of a job whose row was not made: twin is the unfinished job of its fingerprint, 0 = there is none. */
+static void refuse(sq_tx *tx, group *g, size_t i, int64_t twin)
 {
     neoq_enqueued *result = &g->results[i];
-    if (sq_find_id(tx->db, g->jobs[i].id)) {
-        result->status = NEOQ_OK; /* the same call once more */
-        return;
-    }
-    sqlite3_stmt *stmt =
-        sq_prepare(tx->db, "SELECT id FROM neoq_jobs WHERE fingerprint = ?1 AND queue = ?2 AND guarded");
-    if (!stmt)
-        return;
-    sq_bind_fingerprint(stmt, 1, g->jobs[i].fingerprint, g->rows[i].print);
-    sqlite3_bind_int64(stmt, 2, g->rows[i].queue);
+    g->rows[i].in = false;
+    g->guards[i] = 0;
+    if (twin == 0 || sq_find_id(tx->db, g->jobs[i].id))
+        return; /* the same call once more */
     result->status = NEOQ_EDUPLICATE;
+    sqlite3_stmt *stmt = sq_ask(tx->db, "SELECT id FROM neoq_jobs WHERE rid = ?1", SQ_ARGS(twin));
     if (sq_step(tx->db, stmt)) {
         const uint8_t *id = sqlite3_column_blob(stmt, 0);
         if (sqlite3_column_bytes(stmt, 0) == 16)
@@ -264,7 +258,25 @@ static void find_twin(sq_tx *tx, group *g, size_t i)
     }
 }
 
-/* Some of the group were refused: which? */
+static int64_t twin_of(sq_tx *tx, const group *g, size_t i)
+{
+    return g->guards[i] ? sq_guard_find(tx, g->guards[i], g->jobs[i].fingerprint, g->rows[i].queue) : 0;
+}
+
+/* Whether no job of the group has a twin, among the others or in the file. */
+static bool all_single(sq_tx *tx, const group *g)
+{
+    for (size_t i = 0; i < g->count; i++)
+        for (size_t k = 0; k < i && g->guards[i]; k++)
+            if (g->guards[i] == g->guards[k])
+                return false;
+    for (size_t i = 0; i < g->count; i++)
+        if (twin_of(tx, g, i))
+            return false;
+    return true;
+}
+
+/* Some of the group were there already: which? */
 static void sort_out(sq_tx *tx, group *g)
 {
     for (size_t i = 0; i < g->count; i++)
@@ -275,7 +287,30 @@ static void sort_out(sq_tx *tx, group *g)
         g->rows[sqlite3_column_int64(stmt, 0) - g->first_rid].in = true;
     for (size_t i = 0; i < g->count; i++)
         if (!g->rows[i].in)
-            find_twin(tx, g, i);
+            refuse(tx, g, i, 0);
+}
+
+static void insert_together(sq_tx *tx, group *g)
+{
+    sqlite3_stmt *stmt = sq_prepare(tx->db, insert_hundred);
+    for (size_t i = 0; stmt && i < g->count; i++)
+        bind_job(stmt, 1 + JOB_BINDINGS * (int)i, g, i);
+    if (sq_run(tx->db, stmt) < SQ_INSERT_ROWS)
+        sort_out(tx, g);
+    sq_guard_new(tx, g->guards, g->count, g->first_rid);
+}
+
+static void insert_each(sq_tx *tx, group *g)
+{
+    for (size_t i = 0; i < g->count && tx->db->status == NEOQ_OK; i++) {
+        int64_t twin = twin_of(tx, g, i);
+        sqlite3_stmt *stmt = twin ? NULL : sq_prepare(tx->db, insert_one);
+        if (stmt)
+            bind_job(stmt, 1, g, i);
+        if (!stmt || sq_run(tx->db, stmt) != 1)
+            refuse(tx, g, i, twin);
+        sq_guard_new(tx, g->guards + i, 1, g->first_rid + (int64_t)i);
+    }
 }
 
 static void insert_ready(sq_tx *tx, const group *g)
@@ -301,22 +336,14 @@ static void insert_ready(sq_tx *tx, const group *g)
 
 static void insert_group(sq_tx *tx, group *g)
 {
-    if (g->count == SQ_INSERT_ROWS) {
-        sqlite3_stmt *stmt = sq_prepare(tx->db, insert_hundred);
-        for (size_t i = 0; stmt && i < g->count; i++)
-            bind_job(stmt, 1 + JOB_BINDINGS * (int)i, g, i);
-        if (sq_run(tx->db, stmt) < SQ_INSERT_ROWS)
-            sort_out(tx, g);
-    } else {
-        for (size_t i = 0; i < g->count; i++) {
-            sqlite3_stmt *stmt = sq_prepare(tx->db, insert_one);
-            if (stmt)
-                bind_job(stmt, 1, g, i);
-            g->rows[i].in = sq_run(tx->db, stmt) == 1;
-            if (!g->rows[i].in)
-                find_twin(tx, g, i);
-        }
+    for (size_t i = 0; i < g->count; i++) {
+        const neoq_job *job = &g->jobs[i];
+        g->guards[i] = job->unique == NEOQ_UNIQUE_ON ? sq_guard_key(job->fingerprint, g->rows[i].queue) : 0;
     }
+    if (g->count == SQ_INSERT_ROWS && all_single(tx, g))
+        insert_together(tx, g);
+    else
+        insert_each(tx, g);
     if (tx->db->status != NEOQ_OK)
         return;
     insert_ready(tx, g);

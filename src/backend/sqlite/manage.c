@@ -4,6 +4,7 @@
  */
 #include "backend/sqlite/manage.h"
 
+#include "backend/sqlite/guards.h"
 #include "backend/sqlite/jobs.h"
 #include "backend/sqlite/schema.h"
 #include "base/error.h"
@@ -20,14 +21,14 @@ typedef struct steer_args {
 typedef struct found {
     int64_t rid, queue, priority, run_after;
     int state;
-    bool unique;
+    int64_t guard; /* 0 = uniqueness is off */
 } found;
 
 static bool find_job(sq_tx *tx, int64_t rid, found *f)
 {
     sqlite3_stmt *stmt = sq_ask(tx->db,
                                 "SELECT j.queue, j.priority, j.run_after, CASE WHEN r.rid IS NULL THEN j.state"
-                                " ELSE 3 END, j.guarded FROM neoq_jobs j LEFT JOIN neoq_running r ON r.rid = j.rid"
+                                " ELSE 3 END, j.guard FROM neoq_jobs j LEFT JOIN neoq_running r ON r.rid = j.rid"
                                 " WHERE j.rid = ?1",
                                 SQ_ARGS(rid));
     if (!sq_step(tx->db, stmt))
@@ -38,7 +39,7 @@ static bool find_job(sq_tx *tx, int64_t rid, found *f)
         .priority = sqlite3_column_int64(stmt, 1),
         .run_after = sqlite3_column_int64(stmt, 2),
         .state = sqlite3_column_int(stmt, 3),
-        .unique = sqlite3_column_type(stmt, 4) != SQLITE_NULL,
+        .guard = sqlite3_column_int64(stmt, 4),
     };
     sqlite3_reset(stmt);
     return true;
@@ -55,10 +56,18 @@ static void take_from_ready(sq_tx *tx, const found *f)
 /* A dead job that is to live again guards its fingerprint again, unless another does by now. */
 static int guard_again(sq_tx *tx, const found *f, const char *id)
 {
-    if (f->state != NEOQ_DEAD || !f->unique)
+    if (f->state != NEOQ_DEAD || !f->guard)
         return NEOQ_OK;
-    if (sq_do(tx->db, "UPDATE OR IGNORE neoq_jobs SET guarded = 1 WHERE rid = ?1", SQ_ARGS(f->rid)) == 1)
-        return NEOQ_OK;
+    sqlite3_stmt *stmt = sq_ask(tx->db, "SELECT fingerprint FROM neoq_jobs WHERE rid = ?1", SQ_ARGS(f->rid));
+    char fingerprint[257] = "";
+    if (sq_step(tx->db, stmt)) {
+        sq_read_fingerprint(stmt, 0, fingerprint);
+        sqlite3_reset(stmt);
+    }
+    if (!sq_guard_find(tx, f->guard, fingerprint, f->queue)) {
+        sq_guard_again(tx, f->guard, f->rid);
+        return tx->db->status;
+    }
     return nq_fail(NEOQ_EDUPLICATE, "job %s cannot be retried: another job with its fingerprint is unfinished", id);
 }
 
@@ -90,9 +99,10 @@ static int cancel(sq_tx *tx, const found *f, const steer_args *args)
     take_from_ready(tx, f);
     sq_do(tx->db,
           "UPDATE neoq_jobs SET state = 6, error = 'cancelled', finished_at = ?2, keep_until = iif(?3 = 0, "
-          "9223372036854775807, ?3),"
-          " guarded = guarded * 0 WHERE rid = ?1",
+          "9223372036854775807, ?3)"
+          " WHERE rid = ?1",
           SQ_ARGS(f->rid, tx->now, args->keep_until));
+    sq_guard_drop(tx, f->guard, f->rid);
     sq_count(tx, f->queue, f->state, NEOQ_DEAD);
     return NEOQ_OK;
 }
@@ -102,6 +112,8 @@ static int delete_job(sq_tx *tx, const found *f, const char *id)
     if (f->state == NEOQ_RUNNING)
         return nq_fail(NEOQ_ESTATE, "job %s cannot be deleted while it runs: cancel it first", id);
     take_from_ready(tx, f);
+    if (f->state < NEOQ_DONE)
+        sq_guard_drop(tx, f->guard, f->rid);
     sq_delete_job(tx, f->rid);
     sq_count(tx, f->queue, f->state, 0);
     return NEOQ_OK;
@@ -234,6 +246,7 @@ static int remove_queue(sq_tx *tx, int64_t queue, const char *name)
     if (running > 0)
         return nq_fail(NEOQ_ESTATE, "queue \"%s\" cannot be removed: %lld jobs of it are running", name,
                        (long long)running);
+    sq_guard_drop_queue(tx, queue);
     sq_do(tx->db, "DELETE FROM neoq_runs WHERE rid IN (SELECT rid FROM neoq_jobs WHERE queue = ?1)", SQ_ARGS(queue));
     sq_do(tx->db, "DELETE FROM neoq_ready WHERE queue = ?1", SQ_ARGS(queue));
     sq_do(tx->db, "DELETE FROM neoq_jobs WHERE queue = ?1", SQ_ARGS(queue));

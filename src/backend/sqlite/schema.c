@@ -16,15 +16,18 @@ static const char create[] =
     "  retrying INT NOT NULL DEFAULT 0, done INT NOT NULL DEFAULT 0, dead INT NOT NULL DEFAULT 0,"
     "  processed INT NOT NULL DEFAULT 0, failed INT NOT NULL DEFAULT 0);"
     /* AUTOINCREMENT: a rid is never used twice, so a late finish cannot hit another job. created_at is NULL while it
-     * equals run_after, as with most jobs. */
+     * equals run_after, as with most jobs; guard while uniqueness is off. */
     "CREATE TABLE neoq_jobs("
     "  rid INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, queue INT NOT NULL, state INT NOT NULL,"
     "  priority INT NOT NULL, run_after INT NOT NULL, created_at INT, max_retries INT NOT NULL,"
     "  retries INT NOT NULL DEFAULT 0, epoch INT NOT NULL DEFAULT 0, ran_at INT NOT NULL DEFAULT 0,"
-    "  guarded INT, fingerprint, payload BLOB NOT NULL, deadline INT, retention INT, retry_waits BLOB, metadata TEXT,"
+    "  guard INT, fingerprint, payload BLOB NOT NULL, deadline INT, retention INT, retry_waits BLOB, metadata TEXT,"
     "  finished_at INT, keep_until INT, error TEXT, result BLOB, progress INT, progress_note TEXT, progress_at INT);"
     "CREATE UNIQUE INDEX neoq_jobs_id ON neoq_jobs(id);"
-    "CREATE UNIQUE INDEX neoq_jobs_unique ON neoq_jobs(fingerprint, queue) WHERE guarded;"
+    /* Uniqueness: sqlite/guards.h. */
+    "CREATE TABLE neoq_guards(key INT NOT NULL, rid INT NOT NULL, PRIMARY KEY(key, rid)) WITHOUT ROWID;"
+    "CREATE TABLE neoq_fresh(key INT NOT NULL, rid INT NOT NULL, gone INT NOT NULL, PRIMARY KEY(key, rid))"
+    "  WITHOUT ROWID;"
     /* Jobs that wait, by when they fall due; ended ones, by when they are to be forgotten. A ready job is in neither,
      * and pays for one comparison. */
     "CREATE INDEX neoq_jobs_clock ON neoq_jobs(state, " SQ_MOMENT ") WHERE state <> 2;"

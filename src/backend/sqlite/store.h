@@ -32,9 +32,10 @@ typedef struct sq_tx {
     neoq_time now;
     sq_tally *tallies;
     size_t tally_count, tally_room;
-    bool announce;    /* other processes are to be woken after the commit */
-    bool own;         /* on the store's connection, so the queue cache may be used */
-    int64_t last_rid; /* of neoq_jobs; 0 = not looked up yet */
+    bool announce;         /* other processes are to be woken after the commit */
+    bool own;              /* on the store's connection, so the queue cache may be used */
+    int64_t last_rid;      /* of neoq_jobs; 0 = not looked up yet */
+    int64_t guard_changes; /* made in neoq_fresh */
 } sq_tx;
 
 /* Does its part of the transaction; may be called again if the whole was rolled back. A refusal (NEOQ_EDUPLICATE,
@@ -74,7 +75,8 @@ struct neoq_store {
     int64_t wal_pages;       /* after the last commit */
     int64_t next_checkpoint; /* when wal_pages reaches it */
     int64_t data_version;
-    bool hasty; /* the writer's commits are not synced */
+    bool hasty;            /* the writer's commits are not synced */
+    int64_t guard_changes; /* in neoq_fresh, by this process, since it last merged */
     sq_queue_id *queues;
     size_t queue_count;
 

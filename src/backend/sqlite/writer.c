@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "backend/sqlite/guards.h"
 #include "backend/sqlite/store.h"
 #include "base/error.h"
 #include "job/transition.h"
@@ -79,6 +80,8 @@ int sq_tx_flush(sq_tx *tx)
                       t->counts[NEOQ_RETRYING], t->counts[NEOQ_DONE], t->counts[NEOQ_DEAD], t->processed, t->failed));
         flush_slowing(tx, t);
     }
+    if (tx->db->status == NEOQ_OK)
+        sq_guard_merge(tx);
     return tx->db->status;
 }
 
