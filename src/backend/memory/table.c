@@ -151,15 +151,24 @@ static uint32_t hash_id(const char *id)
 
 static uint32_t hash_print(const mem_queue *queue, const char *print)
 {
-    uint64_t hash = (uint64_t)(uintptr_t)queue * 0x9E3779B97F4A7C15ULL;
-    for (; *print; print++)
-        hash = (hash ^ (unsigned char)*print) * 0x100000001B3ULL;
-    return (uint32_t)(hash >> 32 ^ hash);
+    uint64_t hash = (uint64_t)(uintptr_t)queue, word;
+    size_t size = strlen(print);
+    for (; size > 0; print += sizeof word) {
+        size_t part = size < sizeof word ? size : sizeof word;
+        word = 0;
+        memcpy(&word, print, part);
+        hash = (hash ^ word) * 0x9E3779B97F4A7C15ULL;
+        hash ^= hash >> 29;
+        size -= part;
+        if (part < sizeof word)
+            break;
+    }
+    return (uint32_t)(hash >> 32);
 }
 
 static uint32_t hash_of(const mem_job *job, bool prints)
 {
-    return prints ? hash_print(job->queue, mem_job_print(job)) : hash_id(job->id);
+    return prints ? job->print_hash : hash_id(job->id);
 }
 
 static mem_job **link_of(mem_job *job, bool prints)
@@ -220,8 +229,9 @@ mem_job *mem_table_find_print(const mem_table *table, const mem_queue *queue, co
 {
     if (table->prints.size == 0)
         return NULL;
-    mem_job *job = table->prints.heads[hash_print(queue, print) & (table->prints.size - 1)];
-    while (job && (job->queue != queue || strcmp(mem_job_print(job), print) != 0))
+    uint32_t hash = hash_print(queue, print);
+    mem_job *job = table->prints.heads[hash & (table->prints.size - 1)];
+    while (job && (job->print_hash != hash || job->queue != queue || strcmp(mem_job_print(job), print) != 0))
         job = job->print_next;
     return job;
 }
@@ -233,6 +243,7 @@ static bool set_guard(mem_table *table, mem_job *job, neoq_state state)
     if (guard == job->guarded)
         return true;
     if (guard) {
+        job->print_hash = hash_print(job->queue, mem_job_print(job));
         if (!add_to_buckets(&table->prints, job, true))
             return false;
     } else {

@@ -86,17 +86,19 @@ typedef struct mem_extra {
 } mem_extra;
 
 struct mem_job {
-    mem_job *id_next, *print_next; /* in the buckets of the table */
-    mem_job *prev, *next;          /* in the list of its place */
+    mem_job *print_next; /* in the buckets of the table, as is id_next */
     mem_queue *queue;
-    mem_worker *worker; /* while running */
+    uint32_t print_hash; /* while guarded; it stands with what else a search looks at */
+    uint32_t slot;       /* in the heap of its place */
+    mem_job *id_next;
+    mem_job *prev, *next; /* in the list of its place */
+    mem_worker *worker;   /* while running */
     mem_extra *extra;
     int64_t epoch;
     uint64_t sequence; /* the order in which jobs came */
     neoq_time run_after, created_at, ran_at;
     size_t payload_size;
     int priority, retries, max_retries;
-    uint32_t slot;    /* in the heap of its place */
     atomic_uint refs; /* one of the store, one of each run that looks at it */
     uint8_t state;
     bool in_heap, unique, guarded, cancel;
