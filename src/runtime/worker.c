@@ -63,7 +63,9 @@ static bool set_expiry(neoq *nq, neoq_ctx *ctx)
             ctx->expiry = NQ_EXPIRED;
         }
     }
-    if (ctx->expires < nq->ticker_until)
+    /* The second is for those claimed behind this one, should it be long (release_stale() in ticker.c). */
+    int64_t looked_after = ctx->queue->local.head ? steady + NEOQ_SECONDS(1) : INT64_MAX;
+    if (ctx->expires < nq->ticker_until || looked_after < nq->ticker_until)
         pthread_cond_signal(&nq->ticking);
     return true;
 }

@@ -121,6 +121,35 @@ static void test_one_neoq_enqueues_and_another_handles(void **state)
     }
 }
 
+static void block_on_the_long_one(neoq_ctx *ctx, recorder *r)
+{
+    if (neoq_ctx_job(ctx)->metadata)
+        gate_wait(r->about);
+}
+
+/* Short jobs are claimed some milliseconds ahead; behind one that turns out long they may not wait. */
+static void test_jobs_claimed_ahead_of_a_long_one_are_given_to_others(void **state)
+{
+    store_needs_sharing();
+    enum { SHORT = 3000 };
+    static gate hold = GATE_INITIALIZER;
+    static recorder one = {.inside = block_on_the_long_one, .about = &hold, RECORDER_INITIALIZER},
+                    other = {RECORDER_INITIALIZER};
+    neoq *first = store_open_real(*state, &(neoq_options){.asynchronous_commit = true}),
+         *second = store_open_real(*state, ON_HINTS_ALONE);
+    put_many(first, "ahead", SHORT);
+    put_job(first, (neoq_job){.queue = "ahead", .metadata = "{}"}, NULL);
+    put_many(first, "ahead", SHORT);
+    start(first, "ahead", &one, 1);
+    /* It ran all that came before the long one, and claimed more. */
+    eventually(queue_of(second, "ahead").running > 1);
+    eventually(recorded_running(&one) == 1 && queue_of(second, "ahead").processed >= SHORT);
+    start(second, "ahead", &other, 1);
+    eventually(recorded_ends(&one) + recorded_ends(&other) == 2 * SHORT);
+    gate_open(&hold);
+    eventually(recorded_ends(&one) + recorded_ends(&other) == 2 * SHORT + 1);
+}
+
 /* ---- too long --------------------------------------------------------------------------- */
 
 static void start_short(neoq *nq, recorder *r)
@@ -362,6 +391,7 @@ int main(int argc, char **argv)
         on_store(test_a_busy_queue_does_not_hold_up_another),
         on_store(test_eight_neoqs_share_a_queue_and_each_job_runs_once),
         on_store(test_one_neoq_enqueues_and_another_handles),
+        on_store(test_jobs_claimed_ahead_of_a_long_one_are_given_to_others),
         on_store(test_a_handler_that_ignores_its_timeout_is_given_up),
         on_store(test_a_timeout_cancels_the_context),
         on_store(test_a_deadline_cancels_the_context_and_the_job_is_dead),

@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static int try_open(const char *path)
@@ -410,6 +412,33 @@ static void test_what_was_acknowledged_is_there_after_reopening(void **state)
     assert_true(job->deadline == STORE_START + NEOQ_HOURS(9));
 }
 
+/* Stands in for the C library's: says that everything lies on NFS. */
+static bool all_is_nfs;
+
+int statfs(const char *path, struct statfs *info)
+{
+    int result = (int)syscall(SYS_statfs, path, info);
+    if (all_is_nfs)
+        info->f_type = 0x6969;
+    return result;
+}
+
+static void test_a_network_file_system_is_refused_unless_it_is_asked_for(void **state)
+{
+    store *s = *state;
+    all_is_nfs = true;
+    int status = try_open(s->path);
+    char words[512], path[300];
+    snprintf(words, sizeof(words), "%s", neoq_error_message());
+    snprintf(path, sizeof(path), "%s?network=yes", s->path);
+    int allowed = try_open(path);
+    all_is_nfs = false;
+    assert_int_equal(NEOQ_EBACKEND, status);
+    assert_words("NFS", words);
+    assert_words("?network=yes", words);
+    assert_int_equal(NEOQ_OK, allowed);
+}
+
 static void test_odd_paths_work(void **state)
 {
     store *s = *state;
@@ -444,6 +473,7 @@ int main(int argc, char **argv)
         on_store(test_a_reader_keeps_nobody_from_writing),
         on_store(test_a_writer_that_holds_the_file_is_waited_for),
         on_store(test_what_was_acknowledged_is_there_after_reopening),
+        on_store(test_a_network_file_system_is_refused_unless_it_is_asked_for),
         on_store(test_odd_paths_work),
     };
     if (!store_choose(argc, argv))

@@ -155,6 +155,7 @@ static void write_job(sq_tx *tx, const ended *e, const neoq_settlement *s)
     sq_run(tx->db, stmt);
     if (s->state == NEOQ_READY)
         sq_make_ready(tx, e->rid);
+    tx->announce |= !over; /* another process may be free for it */
 }
 
 static bool settle_slowly(sq_tx *tx, int64_t rid, neoq_settlement *s)
