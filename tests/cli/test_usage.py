@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Help, bad usage, and stores that cannot be opened."""
 
+import glob
 import os
+import shutil
 import sqlite3
 import subprocess
 
@@ -167,12 +169,16 @@ class Stores(Case):
         self.enqueue("q", "1")
         os.chmod(self.path("jobs.db"), 0o400)
         os.chmod(self.folder, 0o555)
-        # Root may write everywhere: somebody else tries then.
-        other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-        if other:
+        command, env = [NEOQ], dict(self.env)
+        if os.geteuid() == 0:
+            # Root may write everywhere: somebody else tries then, with a copy of the program that he may read.
+            for path in [NEOQ, *glob.glob(os.path.join(os.path.dirname(NEOQ), "..", "libneoq.so*"))]:
+                shutil.copy(path, self.folder)
             for name in [self.folder] + [self.path(name) for name in os.listdir(self.folder)]:
                 os.chown(name, 65534, 65534)
-        result = subprocess.run([*other, NEOQ, "enqueue", "q", "2"], env=self.env, capture_output=True)
+            command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", self.path("neoq")]
+            env["LD_LIBRARY_PATH"] = self.folder
+        result = subprocess.run([*command, "enqueue", "q", "2"], env=env, capture_output=True)
         self.assertEqual((result.returncode, result.stdout), (4, b""), result.stderr)
         self.assertTrue(result.stderr.startswith(b"neoq: "))
 
