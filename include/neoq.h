@@ -175,8 +175,9 @@ typedef struct neoq_options {
  * url: "memory:", "sqlite:PATH", or a scheme registered with neoq_register_backend(). Planned, and refused with
  * NEOQ_EINVAL until then: "postgres://..." or a libpq DSN, "redis://[user:pw@]host[:port][/db]", "rediss://",
  * "redis+unix://PATH". options may be NULL. *out is the caller's to neoq_close(); it is NULL on failure. Starts no
- * thread. NEOQ_ESCHEMA: the file holds a newer version's jobs, or is another program's. Several neoqs may be open on
- * one file, in one process or in many; each "memory:" is a store of its own.
+ * thread. NEOQ_ESCHEMA: the store holds a newer version's jobs, or is another program's, or its schema is not there and
+ * may not be made by this role: see neoq_migrate(). Several neoqs may be open on one file, in one process or in many;
+ * each "memory:" is a store of its own.
  */
 int neoq_open(neoq **out, const char *url, const neoq_options *options);
 /*
@@ -399,6 +400,50 @@ int neoq_purge(neoq *nq, const char *queue, neoq_state state, int64_t *purged);
 int neoq_remove_queue(neoq *nq, const char *queue);
 /* What the running job last told by neoq_set_progress(): percent -1 and an empty note if nothing. note may be NULL. */
 int neoq_get_progress(neoq *nq, const char *id, int *percent, char *note, size_t note_size);
+
+/* ---- the store itself ------------------------------------------------------------------- */
+
+typedef enum neoq_migration {
+    NEOQ_MIGRATE_STATUS = 1,    /* changes nothing; `info` tells what is there */
+    NEOQ_MIGRATE_UP,            /* makes what is missing, or brings it to this library's version */
+    NEOQ_MIGRATE_DOWN,          /* one version back; from the first one it removes everything of neoq's.
+                                   NEOQ_ESTATE while there are jobs or live workers */
+    NEOQ_MIGRATE_DOWN_ANYWAY,   /* the same, jobs or not */
+    NEOQ_MIGRATE_PLAN_DOWN,     /* tells what DOWN would remove */
+    NEOQ_MIGRATE_PRINT          /* the SQL of UP, for whoever may run it; needs no store that answers */
+} neoq_migration;
+
+typedef struct neoq_schema_info {
+    int version;                /* of what the store holds; 0 = nothing of neoq's yet */
+    int known;                  /* what this library makes; 0 = stores of this kind have no schema */
+    int compatible_from;        /* the oldest library that works with what the store holds, by what it knows */
+    neoq_time migrated_at;      /* 0 = not recorded */
+    int64_t jobs;               /* in any state */
+    int workers;                /* that live */
+} neoq_schema_info;
+
+typedef void (*neoq_each_line)(const char *line, void *arg); /* without its end; lives until it returns */
+/*
+ * neoq_open() makes and upgrades the schema by itself where it may. This is for where it may not, or should not: it
+ * needs no neoq and no schema. each is told a line at a time what was done (or the SQL) and may be NULL, and so may
+ * info, which is of afterwards and is set, as far as it is known, on NEOQ_ESCHEMA and NEOQ_ESTATE, too.
+ * NEOQ_ESCHEMA: too new for this library, or another program's; NEOQ_EUNSUPPORTED: nothing to print or to remove.
+ */
+int neoq_migrate(const char *url, const neoq_options *options, neoq_migration what, neoq_each_line each, void *arg,
+                 neoq_schema_info *info);
+
+typedef enum neoq_finding_level { NEOQ_FINDING_OK = 1, NEOQ_FINDING_NOTE, NEOQ_FINDING_BAD } neoq_finding_level;
+typedef struct neoq_finding {
+    neoq_finding_level level;   /* BAD: jobs may be lost, stand still, or cannot be had at all */
+    const char *name;           /* what was looked at: "fsync", "free space"; the same from version to version */
+    const char *words;          /* what was found and, unless it is OK, what to do */
+} neoq_finding;
+typedef void (*neoq_each_finding)(const neoq_finding *finding, void *arg); /* the pointers live until it returns */
+/*
+ * Checks the store, and changes nothing in it. A store that cannot be reached is a finding, too, and NEOQ_OK: another
+ * status is about the call (a malformed URL).
+ */
+int neoq_doctor(const char *url, const neoq_options *options, neoq_each_finding each, void *arg);
 
 /* ---- extending -------------------------------------------------------------------------- */
 

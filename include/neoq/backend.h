@@ -201,7 +201,22 @@ struct neoq_backend {
 
     int (*set_progress)(neoq_store *store, const char *id, int64_t epoch, const neoq_progress *progress);
     int (*get_progress)(neoq_store *store, const char *id, neoq_progress *progress);
+
+    /* ---- From here on an operation may be NULL, and a table may end before it, as its `size` says. ---- */
+
+    /* neoq_migrate() and neoq_doctor(): without a store that is open. each and info are never NULL; info is zeroed.
+     * NULL: a store without a schema; one of which nothing more can be said than whether it opens. */
+    int (*migrate)(const neoq_store_config *config, neoq_migration what, neoq_each_line each, void *arg,
+                   neoq_schema_info *info);
+    int (*doctor)(const neoq_store_config *config, neoq_each_finding each, void *arg);
+
+    /* The time by the store's own clock, which every neoq on it shares, however wrong this machine's is. Never blocks.
+     * NULL: config->clock is as good. */
+    neoq_time (*now)(neoq_store *store);
 };
+
+/* What every table must have; the operations behind it are optional. */
+#define NEOQ_BACKEND_LEAST_SIZE offsetof(neoq_backend, migrate)
 
 #ifdef __cplusplus
 }

@@ -32,6 +32,8 @@ int exit_of(int status);
 const char *session_url(session *s);
 /* "sqlite" of "sqlite:jobs.db": what may be shown of a URL that may hold a password. */
 void session_scheme(session *s, char *scheme, size_t size);
+/* Where the library's log goes, and how much of it. */
+void session_options(session *s, neoq_options *options);
 /* Opens the store; options may be NULL. On failure complains and returns the exit status. */
 int session_open(session *s, const neoq_options *options, neoq **out);
 
@@ -49,6 +51,6 @@ int64_t steady_now(void); /* microseconds that only go forward */
 
 extern const command command_enqueue, command_work, command_jobs, command_job, command_queues, command_bench;
 extern const command command_retry, command_cancel, command_delete, command_pause, command_resume, command_purge;
-extern const command command_workers, command_version, command_help;
+extern const command command_workers, command_migrate, command_doctor, command_version, command_help;
 
 #endif

@@ -14,15 +14,14 @@
 #include <unistd.h>
 
 static const command *const commands[] = {
-    &command_enqueue, &command_work,    &command_jobs,   &command_job,     &command_retry,
-    &command_cancel,  &command_delete,  &command_queues, &command_pause,   &command_resume,
-    &command_purge,   &command_workers, &command_bench,  &command_version, &command_help,
+    &command_enqueue, &command_work,   &command_jobs,  &command_job,     &command_retry, &command_cancel,
+    &command_delete,  &command_queues, &command_pause, &command_resume,  &command_purge, &command_workers,
+    &command_migrate, &command_doctor, &command_bench, &command_version, &command_help,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
 /* Agreed, and not made yet. */
-static const char *const later[] = {"cron", "--",  "log",   "wait",    "explain",
-                                    "copy", "top", "serve", "migrate", "doctor"};
+static const char *const later[] = {"cron", "--", "log", "wait", "explain", "copy", "top", "serve"};
 enum { LATER_COUNT = sizeof later / sizeof later[0] };
 
 static void general_help(void)

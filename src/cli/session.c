@@ -173,15 +173,20 @@ static void log_line(neoq_log_level level, const char *message, void *arg)
     free(words);
 }
 
+void session_options(session *s, neoq_options *options)
+{
+    options->log = log_line;
+    options->log_arg = s;
+    options->log_level = s->quiet ? NEOQ_LOG_ERROR : s->verbose ? NEOQ_LOG_INFO : NEOQ_LOG_WARN;
+}
+
 int session_open(session *s, const neoq_options *options, neoq **out)
 {
     neoq_options o = options != NULL ? *options : (neoq_options){0};
     *out = NULL;
     if (session_url(s) == NULL)
         return EXIT_STORE;
-    o.log = log_line;
-    o.log_arg = s;
-    o.log_level = s->quiet ? NEOQ_LOG_ERROR : s->verbose ? NEOQ_LOG_INFO : NEOQ_LOG_WARN;
+    session_options(s, &o);
     int status = neoq_open(out, s->url, &o);
     if (status == NEOQ_OK)
         return EXIT_DONE;

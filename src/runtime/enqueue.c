@@ -91,7 +91,7 @@ int neoq_enqueue(neoq *nq, const neoq_job *job, char *id)
         return status;
     char id_text[37], print_text[33];
     neoq_job prepared;
-    status = nq_prepare_job(nq, job, nq->clock->now(nq->clock), id_text, print_text, &prepared);
+    status = nq_prepare_job(nq, job, nq_now(nq), id_text, print_text, &prepared);
     if (status != NEOQ_OK)
         return status;
     neoq_enqueued result;
@@ -117,7 +117,7 @@ typedef struct workspace {
 
 static int check_all(neoq *nq, const neoq_job *jobs, size_t count, const workspace *space, size_t *bad)
 {
-    neoq_time now = nq->clock->now(nq->clock);
+    neoq_time now = nq_now(nq);
     for (*bad = 0; *bad < count; ++*bad) {
         size_t i = *bad;
         int status = nq_prepare_job(nq, &jobs[i], now, space->ids[i], space->prints[i], &space->jobs[i]);

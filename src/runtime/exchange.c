@@ -197,7 +197,7 @@ static bool plan(neoq *nq, trip *t, nq_queue *want)
 
 static void settle_plan(neoq *nq, trip *t)
 {
-    neoq_time now = t->settling.count > 0 ? nq->clock->now(nq->clock) : 0;
+    neoq_time now = t->settling.count > 0 ? nq_now(nq) : 0;
     for (neoq_ctx *ctx = t->settling.head; ctx; ctx = ctx->next)
         plan_settlement(nq, ctx, now, &t->x.settlements[t->x.settlement_count++]);
 }
@@ -319,7 +319,7 @@ static void take_in(neoq *nq, trip *t)
     nq->seen = t->x.seen;
     int64_t poll = nq_time_add(steady, nq->options.poll_interval);
     if (t->x.next_due > 0) {
-        neoq_time now = nq->clock->now(nq->clock);
+        neoq_time now = nq_now(nq);
         int64_t due = nq_time_add(steady, t->x.next_due > now ? t->x.next_due - now : 0);
         if (due < poll)
             poll = due;
@@ -350,7 +350,7 @@ static void put_back(neoq *nq, trip *t)
 static void ask_for_ready(neoq *nq, const trip *t)
 {
     bool ready = false;
-    neoq_time now = t->x.settlement_count > 0 ? nq->clock->now(nq->clock) : 0;
+    neoq_time now = t->x.settlement_count > 0 ? nq_now(nq) : 0;
     for (size_t i = 0; i < t->x.settlement_count; i++) {
         const neoq_settlement *s = &t->x.settlements[i];
         ready |= s->state < NEOQ_DONE && (s->state == NEOQ_READY || s->run_after <= now);

@@ -173,7 +173,7 @@ static int steer(neoq *nq, neoq_action action, const char *id)
         status = check_id(id);
     if (status != NEOQ_OK)
         return status;
-    neoq_time now = nq->clock->now(nq->clock);
+    neoq_time now = nq_now(nq);
     status = nq->backend->steer(nq->store, action, id, nq_keep_until(now, nq->options.dead_retention));
     nq_poke(nq);
     return status;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "backend/memory/memory.h"
+#include "backend/postgres/postgres.h"
 #include "backend/sqlite/sqlite.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -20,6 +21,8 @@
 #include "runtime/runtime.h"
 
 /* ---- backends --------------------------------------------------------------------------- */
+
+#define POSSIBLE_URLS "\"memory:\", \"sqlite:PATH\" and \"postgres://...\" are possible"
 
 static const neoq_backend *const built_in[] = {&nq_memory_backend, &nq_sqlite_backend};
 
@@ -34,7 +37,7 @@ static const neoq_backend *find_backend(const char *url)
 {
     const char *colon = strchr(url, ':');
     size_t size = colon ? (size_t)(colon - url) : 0;
-    const neoq_backend *found = NULL;
+    const neoq_backend *found = nq_is_postgres(url) ? &nq_postgres_backend : NULL;
     for (size_t i = 0; size > 0 && i < sizeof built_in / sizeof *built_in; i++)
         if (strncmp(built_in[i]->scheme, url, size) == 0 && !built_in[i]->scheme[size])
             found = built_in[i];
@@ -54,11 +57,11 @@ static int scheme_size(const char *url)
 
 int neoq_register_backend(const neoq_backend *backend)
 {
-    if (!backend || backend->version != NEOQ_BACKEND_VERSION || backend->size < sizeof *backend)
+    if (!backend || backend->version != NEOQ_BACKEND_VERSION || backend->size < NEOQ_BACKEND_LEAST_SIZE)
         return nq_fail(NEOQ_EINVAL, "neoq_register_backend: the table is not of version %d", NEOQ_BACKEND_VERSION);
-    /* From open on, the table is nothing but operations, and none may be missing. */
+    /* From open on, the table is nothing but operations, and none but the optional ones may be missing. */
     const char *operations = (const char *)&backend->open;
-    for (size_t at = offsetof(neoq_backend, open); at < sizeof *backend; at += sizeof backend->wake) {
+    for (size_t at = offsetof(neoq_backend, open); at < NEOQ_BACKEND_LEAST_SIZE; at += sizeof backend->wake) {
         void (*operation)(void);
         memcpy(&operation, operations + (at - offsetof(neoq_backend, open)), sizeof operation);
         if (!operation)
@@ -233,21 +236,31 @@ void nq_unref(neoq *nq)
         destroy(nq);
 }
 
+int nq_look_up(const char *caller, const char *url, const neoq_options *options, const neoq_backend **backend,
+               neoq_options *filled)
+{
+    if (!url)
+        return nq_fail(NEOQ_EINVAL, "%s: the URL is NULL; " POSSIBLE_URLS, caller);
+    *filled = options ? *options : (neoq_options){0};
+    int status = fill_options(filled);
+    if (status != NEOQ_OK)
+        return status;
+    *backend = find_backend(url);
+    if (!*backend) /* the URL itself may hold a password */
+        return nq_fail(NEOQ_EINVAL, "URL \"%.*s...\": no such scheme; " POSSIBLE_URLS, scheme_size(url), url);
+    return NEOQ_OK;
+}
+
 int nq_open(neoq **out, const char *url, const neoq_options *options, const neoq_clock *clock, bool by_hand)
 {
     if (!out)
         return nq_fail(NEOQ_EINVAL, "neoq_open: out is NULL");
     *out = NULL;
-    if (!url)
-        return nq_fail(NEOQ_EINVAL, "neoq_open: the URL is NULL; \"memory:\" and \"sqlite:PATH\" are possible");
-    neoq_options filled = options ? *options : (neoq_options){0};
-    int status = fill_options(&filled);
+    neoq_options filled;
+    const neoq_backend *backend;
+    int status = nq_look_up("neoq_open", url, options, &backend, &filled);
     if (status != NEOQ_OK)
         return status;
-    const neoq_backend *backend = find_backend(url);
-    if (!backend) /* the URL itself may hold a password */
-        return nq_fail(NEOQ_EINVAL, "URL \"%.*s...\": no such scheme; \"memory:\" and \"sqlite:PATH\" are possible",
-                       scheme_size(url), url);
     neoq *nq = make(&filled, clock, by_hand);
     if (!nq)
         return nq_fail(NEOQ_ENOMEM, "neoq_open: no memory");

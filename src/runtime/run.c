@@ -284,7 +284,7 @@ int neoq_set_progress(neoq_ctx *ctx, int percent, const char *note)
         return status;
     if (percent < 0 || percent > 100)
         return nq_fail(NEOQ_EINVAL, "neoq_set_progress: %d is not a percentage (0..100)", percent);
-    neoq_progress progress = {.percent = percent, .at = ctx->nq->clock->now(ctx->nq->clock)};
+    neoq_progress progress = {.percent = percent, .at = nq_now(ctx->nq)};
     if (note)
         nq_utf8_clean(note, strlen(note), progress.note, sizeof progress.note);
     return ctx->nq->backend->set_progress(ctx->nq->store, ctx->claimed.job.id, ctx->claimed.job.epoch, &progress);

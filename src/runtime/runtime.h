@@ -144,8 +144,18 @@ struct neoq {
 
 /* ---- neoq.c ----------------------------------------------------------------------------- */
 
+/* The time by which jobs are enqueued, run and retried: the store's. */
+static inline neoq_time nq_now(const neoq *nq)
+{
+    bool own = nq->backend->size >= sizeof *nq->backend && nq->backend->now;
+    return own ? nq->backend->now(nq->store) : nq->clock->now(nq->clock);
+}
+
 /* NEOQ_OK, or why this neoq cannot be used: NULL, closed, or opened by the parent of this process. */
 int nq_usable(const neoq *nq);
+/* The backend of a URL, and the options with every default filled in. caller is named in the words of a refusal. */
+int nq_look_up(const char *caller, const char *url, const neoq_options *options, const neoq_backend **backend,
+               neoq_options *filled);
 int nq_open(neoq **out, const char *url, const neoq_options *options, const neoq_clock *clock, bool by_hand);
 void nq_ref(neoq *nq);   /* nq->mutex is held */
 void nq_unref(neoq *nq); /* nq->mutex is not held; the last one frees */

@@ -50,7 +50,7 @@ static int put_schedule(neoq *nq, const char *name, const char *spec, const neoq
     snprintf(record.info.name, sizeof record.info.name, "%s", name);
     snprintf(record.info.spec, sizeof record.info.spec, "%s", spec);
     snprintf(record.info.queue, sizeof record.info.queue, "%s", job->queue);
-    int status = first_tick(spec, nq->clock->now(nq->clock), &record.info.next_at);
+    int status = first_tick(spec, nq_now(nq), &record.info.next_at);
     if (status == NEOQ_OK)
         status = nq->backend->set_schedule(nq->store, &record);
     if (status != NEOQ_OK)
@@ -77,7 +77,7 @@ int neoq_schedule(neoq *nq, const char *name, const char *spec, const neoq_job *
                        "makes a job of its own",
                        name);
     neoq_job checked;
-    status = nq_job_check(job, &nq->options, nq->clock->now(nq->clock), &checked);
+    status = nq_job_check(job, &nq->options, nq_now(nq), &checked);
     if (status != NEOQ_OK)
         return status;
     /* What the user left open is decided at each tick. */
@@ -126,7 +126,7 @@ int neoq_start_cron(neoq *nq, const char *spec, const neoq_handler *handler)
         return nq_fail(NEOQ_EINVAL, "neoq_start_cron: the %s is NULL", spec ? "handler" : "cron spec");
     char queue[NQ_QUEUE_NAME_MAX + 1], name[NQ_QUEUE_NAME_MAX + 1];
     neoq_time next;
-    status = first_tick(spec, nq->clock->now(nq->clock), &next);
+    status = first_tick(spec, nq_now(nq), &next);
     if (status != NEOQ_OK)
         return status;
     neoq_handler named = *handler;
@@ -212,7 +212,7 @@ static int make_tick_job(neoq *nq, const neoq_schedule_record *schedule, neoq_ti
     if (template.payload_size == 0)
         template.payload = NULL;
     char id_text[37];
-    int status = nq_prepare_job(nq, &template, nq->clock->now(nq->clock), id_text, print, job);
+    int status = nq_prepare_job(nq, &template, nq_now(nq), id_text, print, job);
     job->id = id;
     return status;
 }
@@ -220,7 +220,7 @@ static int make_tick_job(neoq *nq, const neoq_schedule_record *schedule, neoq_ti
 static int tick_schedule(neoq *nq, const neoq_schedule_record *schedule, neoq_time *next)
 {
     due_ticks due;
-    int status = find_ticks(schedule->info.spec, schedule->info.next_at, nq->clock->now(nq->clock), &due);
+    int status = find_ticks(schedule->info.spec, schedule->info.next_at, nq_now(nq), &due);
     if (status != NEOQ_OK)
         return status;
     *next = due.next;
@@ -283,7 +283,7 @@ int nq_tick_schedules(neoq *nq)
 {
     collection all = {.nq = nq};
     int status = nq->backend->schedules(nq->store, collect, &all);
-    neoq_time now = nq->clock->now(nq->clock), earliest = now + nq->options.lease / 6;
+    neoq_time now = nq_now(nq), earliest = now + nq->options.lease / 6;
     for (size_t i = 0; i < all.count; i++) {
         neoq_schedule_record *record = &all.records[i];
         void *block = (void *)(uintptr_t)record->job.id;

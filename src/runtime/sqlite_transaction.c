@@ -26,7 +26,7 @@ int neoq_sqlite_enqueue(neoq *nq, sqlite3 *transaction, const neoq_job *job, cha
         return status;
     char id_text[37], print_text[33];
     neoq_job prepared;
-    status = nq_prepare_job(nq, job, nq->clock->now(nq->clock), id_text, print_text, &prepared);
+    status = nq_prepare_job(nq, job, nq_now(nq), id_text, print_text, &prepared);
     if (status != NEOQ_OK)
         return status;
     neoq_enqueued result = {0};
@@ -47,7 +47,7 @@ int neoq_sqlite_finish(neoq_ctx *ctx, sqlite3 *transaction)
     if (status != NEOQ_OK)
         return status;
     const neoq_job *job = &ctx->claimed.job;
-    neoq_time keep_until = nq_keep_until(nq->clock->now(nq->clock), job->retention);
+    neoq_time keep_until = nq_keep_until(nq_now(nq), job->retention);
     status = nq_sqlite_finish_in(nq->store, transaction, job, keep_until, ctx->result, ctx->result_size);
     if (status == NEOQ_OK)
         ctx->in_transaction = true;

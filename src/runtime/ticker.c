@@ -22,7 +22,7 @@ static neoq_duration beat_interval(const neoq *nq)
 
 static neoq_worker_info new_worker(const neoq *nq)
 {
-    neoq_worker_info worker = {.pid = getpid(), .started_at = nq->clock->now(nq->clock)};
+    neoq_worker_info worker = {.pid = getpid(), .started_at = nq_now(nq)};
     snprintf(worker.id, sizeof worker.id, "%016llx%016llx", (unsigned long long)nq->clock->random(nq->clock),
              (unsigned long long)nq->clock->random(nq->clock));
     if (gethostname(worker.host, sizeof worker.host - 1) != 0)

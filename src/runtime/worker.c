@@ -55,7 +55,7 @@ static bool set_expiry(neoq *nq, neoq_ctx *ctx)
     ctx->claimed.job.ran_at += steady - ctx->claimed_at; /* it was claimed then, and begins now */
     ctx->expires = nq_time_add(steady, timeout);
     if (deadline) {
-        neoq_time now = nq->clock->now(nq->clock);
+        neoq_time now = nq_now(nq);
         if (deadline <= now)
             return false;
         if (deadline - now < ctx->expires - steady) {

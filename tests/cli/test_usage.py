@@ -10,6 +10,7 @@ import subprocess
 from support import *
 
 COMMANDS = "enqueue work jobs job queues bench version help retry cancel delete pause resume purge workers".split()
+COMMANDS += "migrate doctor".split()
 
 
 class Help(Case):
@@ -51,7 +52,7 @@ class Usage(Case):
         self.refused("jbos", words="did you mean jobs")
         self.refused("xyzzy", words="no command 'xyzzy'")
         self.refused("help", "xyzzy", words="no command")
-        for later in "cron log wait explain copy top serve migrate doctor".split():
+        for later in "cron log wait explain copy top serve".split():
             self.refused(later, words="not in this version yet")
         self.refused("--", "echo", words="not in this version yet")
 
@@ -91,6 +92,10 @@ class Usage(Case):
         self.refused("version", "x")
         self.refused("bench", "x")
         self.refused("purge")
+        self.refused("doctor", "x")
+        self.refused("migrate", "sideways", words="status, up, down or print")
+        self.refused("migrate", "up", "down", words="one thing")
+        self.refused("migrate", "up", "--yes", words="--yes and --force")
 
     def test_work(self):
         self.refused("work", words="queue is missing")

@@ -6,6 +6,7 @@
 #include "support/store.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct neoq_store {
@@ -301,12 +302,95 @@ static void test_jobs_reach_it_complete_and_its_answers_come_back(void **state)
     assert_null(nq);
 }
 
+/* ---- optional operations ---------------------------------------------------------------- */
+
+static void count_line(const char *line, void *arg)
+{
+    (void)line;
+    ++*(int *)arg;
+}
+
+static void note_level(const neoq_finding *finding, void *arg)
+{
+    neoq_finding_level *worst = arg;
+    if (finding->level > *worst)
+        *worst = finding->level;
+}
+
+static void try_upkeep(const char *here, const char *down)
+{
+    neoq_schema_info info = {.version = 7};
+    neoq_finding_level worst = 0;
+    int lines = 0;
+    assert_status(NEOQ_OK, neoq_migrate(here, NULL, NEOQ_MIGRATE_STATUS, count_line, &lines, &info));
+    assert_int_equal(1, lines);
+    assert_int_equal(0, info.known + info.version);
+    assert_status(NEOQ_EUNSUPPORTED, neoq_migrate(here, NULL, NEOQ_MIGRATE_PRINT, NULL, NULL, NULL));
+    assert_status(NEOQ_EBACKEND, neoq_migrate(down, NULL, NEOQ_MIGRATE_UP, NULL, NULL, NULL));
+    assert_status(NEOQ_OK, neoq_doctor(here, NULL, note_level, &worst));
+    assert_int_equal(NEOQ_FINDING_NOTE, worst);
+    assert_status(NEOQ_OK, neoq_doctor(down, NULL, note_level, &worst));
+    assert_int_equal(NEOQ_FINDING_BAD, worst);
+    assert_int_equal(0, the_store.opened);
+}
+
+static void test_a_table_may_end_before_the_optional_operations(void **state)
+{
+    (void)state;
+    static neoq_backend *older; /* registered for good */
+    older = malloc(NEOQ_BACKEND_LEAST_SIZE);
+    assert_non_null(older);
+    memcpy(older, &fake, NEOQ_BACKEND_LEAST_SIZE);
+    older->size = NEOQ_BACKEND_LEAST_SIZE;
+    older->scheme = "older";
+    assert_status(NEOQ_OK, neoq_register_backend(older));
+    neoq_register_backend(&fake);
+    try_upkeep("fake:here", "fake:down");
+    try_upkeep("older:here", "fake:down");
+}
+
+static int fake_migrate(const neoq_store_config *config, neoq_migration what, neoq_each_line each, void *arg,
+                        neoq_schema_info *info)
+{
+    assert_true(config->options->lease == NEOQ_SECONDS(30));
+    assert_int_equal(0, info->version);
+    info->version = (int)what;
+    each("a line", arg);
+    return NEOQ_OK;
+}
+
+static int fake_doctor(const neoq_store_config *config, neoq_each_finding each, void *arg)
+{
+    each(&(neoq_finding){.level = NEOQ_FINDING_OK, .name = "url", .words = config->url}, arg);
+    return NEOQ_OK;
+}
+
+static void test_optional_operations_are_used(void **state)
+{
+    (void)state;
+    static neoq_backend whole;
+    neoq_schema_info info;
+    neoq_finding_level worst = 0;
+    whole = fake;
+    whole.scheme = "whole";
+    whole.migrate = fake_migrate;
+    whole.doctor = fake_doctor;
+    assert_status(NEOQ_OK, neoq_register_backend(&whole));
+    assert_status(NEOQ_OK, neoq_migrate("whole:", NULL, NEOQ_MIGRATE_PRINT, NULL, NULL, &info));
+    assert_int_equal(NEOQ_MIGRATE_PRINT, info.version);
+    assert_status(NEOQ_OK, neoq_migrate("whole:", NULL, NEOQ_MIGRATE_UP, NULL, NULL, NULL));
+    assert_status(NEOQ_OK, neoq_doctor("whole:", NULL, note_level, &worst));
+    assert_int_equal(NEOQ_FINDING_OK, worst);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_table_that_is_malformed_is_refused),
         cmocka_unit_test(test_a_registered_store_is_opened_by_its_scheme),
         cmocka_unit_test(test_jobs_reach_it_complete_and_its_answers_come_back),
+        cmocka_unit_test(test_a_table_may_end_before_the_optional_operations),
+        cmocka_unit_test(test_optional_operations_are_used),
     };
     return cmocka_run_group_tests_name("extending", tests, NULL, NULL);
 }

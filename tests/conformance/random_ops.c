@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The same random operations on two stores, memory and SQLite, that must answer the same at each step: memory is the
+ * The same random operations on two stores, memory and another, that must answer the same at each step: memory is the
  * model. Ids are given, time is virtual, and each side's randomness begins with the same seed.
  *
- *   random_ops [STEPS [SEED]]        or NEOQ_RANDOM_STEPS and NEOQ_RANDOM_SEED; 100000 and 1 otherwise
+ *   random_ops [STEPS [SEED [sqlite:|postgres:]]]
+ *
+ * or NEOQ_RANDOM_STEPS and NEOQ_RANDOM_SEED; 100000, 1 and sqlite: otherwise.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -14,6 +16,8 @@
 
 #include <neoq.h>
 #include <neoq/testing.h>
+
+#include "support/postgres_server.h"
 
 enum { MOST_JOBS = 6, IDS_KEPT = 256, QUEUES = 4, TRACE = 25 };
 
@@ -531,21 +535,11 @@ static uint64_t setting(int argc, char **argv, int i, const char *variable, uint
     return text ? strtoull(text, NULL, 10) : standard;
 }
 
-int main(int argc, char **argv)
+static int compare(const char *url, uint64_t steps, uint64_t seed)
 {
     static side sides[2];
-    uint64_t steps = setting(argc, argv, 1, "NEOQ_RANDOM_STEPS", 100000);
-    uint64_t seed = setting(argc, argv, 2, "NEOQ_RANDOM_SEED", 1);
-    char folder[] = "/dev/shm/neoq-random-XXXXXX", folder_here[] = "/tmp/neoq-random-XXXXXX", url[64], path[64];
-    char *made = mkdtemp(folder);
-    if (!made && !(made = mkdtemp(folder_here)))
-        return 2;
-    printf("random_ops: %" PRIu64 " steps, seed %" PRIu64 "\n", steps, seed);
-    fflush(stdout);
-    chance_state = seed;
-    snprintf(url, sizeof(url), "sqlite:%s/jobs.db", made);
     int result = 2;
-    if (open_side(&sides[0], "memory", "memory:", seed) == 0 && open_side(&sides[1], "sqlite", url, seed) == 0)
+    if (open_side(&sides[0], "memory", "memory:", seed) == 0 && open_side(&sides[1], "the other", url, seed) == 0)
         result = run_steps(sides, (long)steps);
     else
         fprintf(stderr, "cannot open: %s\n", neoq_error_message());
@@ -553,6 +547,17 @@ int main(int argc, char **argv)
         neoq_close(sides[i].nq);
         neoq_clock_destroy(sides[i].clock);
     }
+    return result;
+}
+
+static int compare_with_sqlite(uint64_t steps, uint64_t seed)
+{
+    char folder[] = "/dev/shm/neoq-random-XXXXXX", folder_here[] = "/tmp/neoq-random-XXXXXX", url[64], path[64];
+    char *made = mkdtemp(folder);
+    if (!made && !(made = mkdtemp(folder_here)))
+        return 2;
+    snprintf(url, sizeof(url), "sqlite:%s/jobs.db", made);
+    int result = compare(url, steps, seed);
     static const char *const files[] = {"jobs.db", "jobs.db-wal", "jobs.db-shm"};
     for (int i = 0; i < 3; i++) {
         snprintf(path, sizeof(path), "%s/%s", made, files[i]);
@@ -560,4 +565,26 @@ int main(int argc, char **argv)
     }
     rmdir(made);
     return result;
+}
+
+static int compare_with_postgres(uint64_t steps, uint64_t seed)
+{
+    const postgres_server *server = postgres_shared();
+    char database[64], url[512];
+    if (!server || !postgres_create(server, NULL, database, sizeof(database)))
+        return 2;
+    int result = compare(postgres_url(server, database, url, sizeof(url)), steps, seed);
+    postgres_drop(server, database);
+    return result;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t steps = setting(argc, argv, 1, "NEOQ_RANDOM_STEPS", 100000);
+    uint64_t seed = setting(argc, argv, 2, "NEOQ_RANDOM_SEED", 1);
+    const char *store = argc > 3 ? argv[3] : "sqlite:";
+    printf("random_ops: %" PRIu64 " steps, seed %" PRIu64 ", memory: and %s\n", steps, seed, store);
+    fflush(stdout);
+    chance_state = seed;
+    return strcmp(store, "postgres:") == 0 ? compare_with_postgres(steps, seed) : compare_with_sqlite(steps, seed);
 }

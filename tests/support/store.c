@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/store.h"
 
+#include "support/postgres_server.h"
+
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,11 +14,16 @@ static const char *scheme;
 
 bool store_choose(int argc, char **argv)
 {
-    if (argc < 2 || (strcmp(argv[1], "memory:") != 0 && strcmp(argv[1], "sqlite:") != 0)) {
-        fprintf(stderr, "usage: %s memory:|sqlite: [PATTERN]\n", argc > 0 ? argv[0] : "test");
+    static const char *const schemes[] = {"memory:", "sqlite:", "postgres:"};
+    scheme = NULL;
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]) && argc > 1; i++) {
+        if (strcmp(argv[1], schemes[i]) == 0)
+            scheme = schemes[i];
+    }
+    if (!scheme) {
+        fprintf(stderr, "usage: %s memory:|sqlite:|postgres: [PATTERN]\n", argc > 0 ? argv[0] : "test");
         return false;
     }
-    scheme = argv[1];
     if (argc > 2)
         cmocka_set_test_filter(argv[2]);
     return true;
@@ -25,6 +32,11 @@ bool store_choose(int argc, char **argv)
 bool store_is_memory(void)
 {
     return strcmp(scheme, "memory:") == 0;
+}
+
+bool store_is_postgres(void)
+{
+    return strcmp(scheme, "postgres:") == 0;
 }
 
 void store_needs_sharing(void)
@@ -54,6 +66,11 @@ int store_setup(void **state)
     *state = s;
     if (store_is_memory()) {
         snprintf(s->url, sizeof(s->url), "%s", scheme);
+    } else if (store_is_postgres()) {
+        const postgres_server *server = postgres_shared();
+        if (!server || !postgres_create(server, NULL, s->database, sizeof(s->database)))
+            return -1;
+        postgres_url(server, s->database, s->url, sizeof(s->url));
     } else {
         snprintf(s->folder, sizeof(s->folder), "%.90s/neoq-XXXXXX", base_folder());
         if (!mkdtemp(s->folder))
@@ -93,6 +110,8 @@ int store_teardown(void **state)
     neoq_clock_destroy(s->other_clock);
     if (s->folder[0])
         remove_folder(s->folder);
+    if (s->database[0])
+        postgres_drop(postgres_shared(), s->database);
     free(s);
     return 0;
 }

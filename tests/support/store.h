@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The store under test. A conformance program gets it as argv[1]: "memory:", or "sqlite:" for a fresh file a test.
+ * The store under test. A conformance program gets it as argv[1]: "memory:", "sqlite:" for a fresh file a
+ * test, or "postgres:" for a fresh database a test.
  * Each test gets a new store and a virtual clock that stands at 2030-01-01T00:00:00Z; whatever it opened or read is
  * closed and freed after it, also when it failed.
  */
@@ -18,9 +19,10 @@
 #include <neoq/testing.h>
 
 typedef struct store {
-    char url[256];
-    char folder[128];        /* of the SQLite file; "" on memory */
-    char path[192];          /* the SQLite file; "" on memory */
+    char url[512];
+    char folder[128];        /* of the SQLite file; "" on others */
+    char path[192];          /* the SQLite file; "" on others */
+    char database[64];       /* of PostgreSQL; "" on others */
     neoq_clock *clock;       /* of every neoq that store_open() and store_open_threads() open */
     neoq_clock *other_clock; /* of the same start; only store_open_on() uses it */
     neoq *opened[16];
@@ -39,6 +41,7 @@ int store_teardown(void **state);
 /* Takes argv[1], the store, and argv[2], a pattern of test names. False: it said what is wrong. */
 bool store_choose(int argc, char **argv);
 bool store_is_memory(void);
+bool store_is_postgres(void);
 
 /* Ends the test as skipped, with words, where a second neoq on one store cannot be. */
 void store_needs_sharing(void);

@@ -5,85 +5,40 @@
  * A lease ends on the machine's steady clock, which all processes on one file share. A worker whose process is gone
  * from this machine need not be waited for: its lease counts as over at once.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "backend/sqlite/jobs.h"
 #include "backend/sqlite/manage.h"
 #include "backend/sqlite/schema.h"
 #include "base/error.h"
+#include "base/place.h"
 #include "job/job.h"
 
-/* ---- is that process alive? ------------------------------------------------------------- */
-
-static bool read_file(const char *path, char *out, size_t size)
+static bool is_gone(const char *here, const char *place, int pid, int64_t lease_until, int64_t steady)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd >= 0 ? read(fd, out, size - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    out[got > 0 ? got : 0] = '\0';
-    return got > 0;
+    return lease_until < steady || !nq_place_same_boot(place, here) || nq_place_is_gone(here, place, pid);
 }
 
-/* When the process began, in clock ticks since boot: with its pid, it names it for good. 0 = there is none. */
-static unsigned long long process_start(int pid)
+bool sq_count_workers(sq_db *db, const neoq_clock *clock, int *live, int *gone)
 {
-    char path[40], text[1024];
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    if (!read_file(path, text, sizeof text))
-        return 0;
-    char *at = strrchr(text, ')'); /* the name before it may hold anything */
-    char state = at && at[1] ? at[2] : 'X';
-    unsigned long long start = 0;
-    for (int field = 2; at && field < 22; field++)
-        at = strchr(at + 1, ' ');
-    if (at)
-        start = strtoull(at + 1, NULL, 10);
-    return state == 'Z' || state == 'X' ? 0 : start;
-}
-
-/* The boot, and the pid namespace: a pid of another one tells nothing here. */
-void sq_find_place(neoq_store *store)
-{
-    char boot[48] = "";
-    struct stat space;
-    read_file("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
-    boot[strcspn(boot, "\n")] = '\0';
-    unsigned long long number = stat("/proc/self/ns/pid", &space) == 0 ? (unsigned long long)space.st_ino : 0;
-    snprintf(store->place, sizeof store->place, "%s/%llu", boot, number);
-}
-
-static bool same_boot(const char *a, const char *b)
-{
-    size_t size = strcspn(a, "/");
-    return size == strcspn(b, "/") && memcmp(a, b, size) == 0;
-}
-
-/* place is as join() wrote it: boot/namespace/start. */
-static bool is_gone(const neoq_store *store, const char *place, int pid, int64_t lease_until, int64_t steady)
-{
-    if (lease_until < steady || !same_boot(place, store->place))
-        return true;
-    size_t size = strlen(store->place);
-    if (strncmp(place, store->place, size) != 0 || place[size] != '/')
-        return false;
-    unsigned long long start = strtoull(place + size + 1, NULL, 10);
-    return start != 0 && process_start(pid) != start;
+    char here[NQ_PLACE_SIZE];
+    int64_t steady = clock->steady(clock);
+    sqlite3_stmt *stmt = sq_prepare(db, "SELECT place, pid, lease_until, lost FROM neoq_workers");
+    nq_place_find(here);
+    *live = *gone = 0;
+    while (sq_step(db, stmt)) {
+        const char *place = (const char *)sqlite3_column_text(stmt, 0);
+        bool over = sqlite3_column_int(stmt, 3) || is_gone(here, place ? place : "", sqlite3_column_int(stmt, 1),
+                                                           sqlite3_column_int64(stmt, 2), steady);
+        ++*(over ? gone : live);
+    }
+    return db->status == NEOQ_OK;
 }
 
 /* ---- beats ------------------------------------------------------------------------------ */
 
 static int join(sq_tx *tx, const neoq_beat *beat)
 {
-    char place[128];
-    snprintf(place, sizeof place, "%s/%llu", tx->store->place, process_start(beat->worker.pid));
+    char place[NQ_PROCESS_PLACE_SIZE];
+    nq_place_of(tx->store->place, beat->worker.pid, place);
     sqlite3_stmt *stmt = sq_prepare(tx->db, "INSERT INTO neoq_workers(id, host, pid, place, started_at, seen_at,"
                                             " lease_until, running, capacity)"
                                             " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8)");
@@ -158,7 +113,8 @@ static void find_gone(const neoq_store *store, sq_db *db, tend_args *args)
     args->gone_count = 0;
     while (args->gone_count < sizeof args->gone / sizeof *args->gone && sq_step(db, stmt)) {
         const char *place = (const char *)sqlite3_column_text(stmt, 1);
-        if (is_gone(store, place ? place : "", sqlite3_column_int(stmt, 2), sqlite3_column_int64(stmt, 3), steady))
+        if (is_gone(store->place, place ? place : "", sqlite3_column_int(stmt, 2), sqlite3_column_int64(stmt, 3),
+                    steady))
             args->gone[args->gone_count++] = sqlite3_column_int64(stmt, 0);
     }
     if (stmt)

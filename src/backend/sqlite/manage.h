@@ -15,8 +15,8 @@ int sq_set_progress(neoq_store *store, const char *id, int64_t epoch, const neoq
 
 int sq_beat(neoq_store *store, const neoq_beat *beat);
 int sq_tend(neoq_store *store, size_t limit, neoq_claimed *lost, size_t *lost_count);
-/* Fills store->place. */
-void sq_find_place(neoq_store *store);
+/* Workers that live, and those whose lease is over or whose process is gone; false: db->status says why. */
+bool sq_count_workers(sq_db *db, const neoq_clock *clock, int *live, int *gone);
 
 int sq_set_schedule(neoq_store *store, const neoq_schedule_record *schedule);
 int sq_remove_schedule(neoq_store *store, const char *name);

@@ -6,9 +6,10 @@
 #include "backend/sqlite/database.h"
 #include "base/error.h"
 
-static const char create[] =
+const char sq_schema_sql[] =
     "CREATE TABLE neoq_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
-    "INSERT INTO neoq_meta VALUES('schema', 1);"
+    "INSERT INTO neoq_meta VALUES('schema', 1), ('compatible_from', 1),"
+    "  ('made_at', CAST(strftime('%s', 'now') AS INT) * 1000000);"
     "CREATE TABLE neoq_queues("
     "  id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, paused INT NOT NULL DEFAULT 0,"
     "  capacity INT NOT NULL DEFAULT 0, slow_wait INT NOT NULL DEFAULT 0, slow_until INT NOT NULL DEFAULT 0,"
@@ -62,13 +63,28 @@ static int64_t ask(sqlite3 *db, const char *sql, int *result)
     return answer;
 }
 
+int64_t sq_schema_value(sqlite3 *db, const char *key)
+{
+    sqlite3_stmt *stmt = NULL;
+    int64_t value = 0;
+    if (sqlite3_prepare_v2(db, "SELECT value FROM neoq_meta WHERE key = ?1", -1, &stmt, NULL) == SQLITE_OK) {
+        sqlite3_bind_text(stmt, 1, key, -1, SQLITE_STATIC);
+        if (sqlite3_step(stmt) == SQLITE_ROW)
+            value = sqlite3_column_int64(stmt, 0);
+    }
+    sqlite3_finalize(stmt);
+    return value;
+}
+
+/* The next schema may say that libraries of this one can use it. */
 static int check_version(sqlite3 *db, const char *path)
 {
     int result;
     int64_t version = ask(db, "SELECT value FROM neoq_meta WHERE key = 'schema'", &result);
     if (result != SQLITE_ROW)
         return sq_error(db, "reading the schema version");
-    if (version == SQ_SCHEMA_VERSION)
+    int64_t from = sq_schema_value(db, "compatible_from");
+    if (version == SQ_SCHEMA_VERSION || (version == SQ_SCHEMA_VERSION + 1 && from >= 1 && from <= SQ_SCHEMA_VERSION))
         return NEOQ_OK;
     return nq_fail(NEOQ_ESCHEMA, "%s holds schema version %lld; this neoq knows version %d: use the newer one", path,
                    (long long)version, SQ_SCHEMA_VERSION);
@@ -98,7 +114,7 @@ static int check_or_create(sqlite3 *db, const char *path)
     int status = check_foreign(db, path);
     if (status != NEOQ_OK)
         return status;
-    if (sqlite3_exec(db, create, NULL, NULL, NULL) != SQLITE_OK)
+    if (sqlite3_exec(db, sq_schema_sql, NULL, NULL, NULL) != SQLITE_OK)
         return sq_error(db, "creating the tables");
     return NEOQ_OK;
 }

@@ -17,6 +17,8 @@
 
 #include <sqlite3.h>
 
+#include <neoq/backend.h>
+
 enum { SQ_SCHEMA_VERSION = 1 };
 
 /* When something happens to a job that is not ready: the second column of the index neoq_jobs_clock. */
@@ -28,6 +30,16 @@ int sq_schema_check(sqlite3 *db, const char *path);
 /* Creates the tables where there are none. NEOQ_ESCHEMA: the file holds a newer version, or another program's tables;
  * NEOQ_EBACKEND: it cannot be read or written. */
 int sq_schema_prepare(sqlite3 *db, const char *path);
+
+/* A number of neoq_meta ("schema", "compatible_from", "made_at"); 0 = there is none. */
+int64_t sq_schema_value(sqlite3 *db, const char *key);
+
+/* The statements that make the tables, one string. */
+extern const char sq_schema_sql[];
+
+/* neoq_backend.migrate */
+int sq_migrate(const neoq_store_config *config, neoq_migration what, neoq_each_line each, void *arg,
+               neoq_schema_info *info);
 
 /* Stands in every UPDATE that sets run_after: what created_at was silently is written out before. */
 #define SQ_KEEP_CREATED "created_at = ifnull(created_at, run_after)"

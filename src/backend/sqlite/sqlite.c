@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Opening the file, waking across processes, and the table of operations.
+ * Opening the store, waking across processes, and the table of operations.
  */
 #include "backend/sqlite/sqlite.h"
 
@@ -11,10 +11,10 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "backend/sqlite/doctor.h"
+#include "backend/sqlite/file.h"
 #include "backend/sqlite/jobs.h"
 #include "backend/sqlite/look.h"
 #include "backend/sqlite/manage.h"
@@ -24,94 +24,6 @@
 
 /* Fingerprints are entered all over their index; what of it is in memory need not be read to be written. */
 enum { WRITER_PAGES = 16384, READER_PAGES = 500 };
-
-/* ---- the file --------------------------------------------------------------------------- */
-
-/* The folder of the file; made if only it is missing. */
-static int prepare_folder(const char *path)
-{
-    char folder[4096];
-    const char *slash = strrchr(path, '/');
-    size_t size = slash ? (size_t)(slash - path) : 1;
-    if (size >= sizeof folder)
-        return nq_fail(NEOQ_EINVAL, "the path of the SQLite file is longer than %zu bytes", sizeof folder - 1);
-    memcpy(folder, slash ? path : ".", size);
-    folder[slash && size == 0 ? 1 : size] = '\0';
-    if (slash && size == 0)
-        folder[0] = '/';
-    struct stat info;
-    if (stat(folder, &info) == 0)
-        return S_ISDIR(info.st_mode) ? NEOQ_OK : nq_fail(NEOQ_EBACKEND, "%s: %s is not a folder", path, folder);
-    if (mkdir(folder, 0700) != 0 && errno != EEXIST)
-        return nq_fail(NEOQ_EBACKEND, "%s: the folder %s cannot be made: %s", path, folder, strerror(errno));
-    return NEOQ_OK;
-}
-
-/* Locks of these file systems do not hold between machines, or not at all. */
-static const char *network_kind(const char *path)
-{
-    struct statfs info;
-    if (statfs(path, &info) != 0)
-        return NULL;
-    switch ((unsigned long)info.f_type & 0xffffffffUL) {
-    case 0x6969: return "NFS";
-    case 0x517B: return "SMB";
-    case 0xFF534D42: return "CIFS";
-    case 0xFE534D42: return "SMB2";
-    case 0x01021997: return "9p";
-    case 0x65735546: return "FUSE";
-    case 0x5346414F: return "AFS";
-    case 0x00C36400: return "Ceph";
-    case 0x73757245: return "Coda";
-    default: return NULL;
-    }
-}
-
-/* Creates the file as nobody else's business before SQLite would create it as everybody's. */
-static int prepare_file(const char *path, bool network_allowed)
-{
-    int status = prepare_folder(path);
-    if (status != NEOQ_OK)
-        return status;
-    struct stat info;
-    if (stat(path, &info) != 0 && errno == ENOENT) {
-        int fd = mknod(path, S_IFREG | 0600, 0); /* never opened by us: closing it would drop SQLite's locks */
-        if (fd != 0 && errno != EEXIST)
-            return nq_fail(NEOQ_EBACKEND, "%s: it cannot be made: %s", path, strerror(errno));
-    } else if (errno == EACCES) {
-        return nq_fail(NEOQ_EBACKEND, "%s: %s", path, strerror(EACCES));
-    }
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
-        return nq_fail(NEOQ_EBACKEND, "%s: it is not a regular file", path);
-    const char *network = network_allowed ? NULL : network_kind(path);
-    if (network)
-        return nq_fail(NEOQ_EBACKEND,
-                       "%s is on a network file system (%s), where SQLite's locks may fail; "
-                       "add ?network=yes to the URL if you know that they hold",
-                       path, network);
-    return NEOQ_OK;
-}
-
-/* "sqlite:PATH[?network=yes]" */
-static int parse_url(const char *url, char **path, bool *network)
-{
-    const char *at = url + strlen("sqlite:");
-    size_t size = strcspn(at, "?");
-    const char *query = at + size;
-    *network = strcmp(query, "?network=yes") == 0;
-    if (*query && !*network)
-        return nq_fail(NEOQ_EINVAL, "URL \"%.200s\": \"%.100s\" is not known; ?network=yes is all that may follow",
-                       url, query);
-    if (size == 0 || (size >= 2 && at[0] == '/' && at[1] == '/' && (size == 2 || at[2] != '/')))
-        return nq_fail(NEOQ_EINVAL,
-                       "URL \"%.200s\": sqlite: is followed by the path of a file, as in "
-                       "sqlite:/var/lib/app/jobs.db",
-                       url);
-    if (size >= 1 && at[0] == ':')
-        return nq_fail(NEOQ_EINVAL, "URL \"%.200s\": for jobs in memory, use memory:", url);
-    *path = strndup(at, size);
-    return *path ? NEOQ_OK : nq_fail(NEOQ_ENOMEM, "no memory to open %s", url);
-}
 
 /* ---- waking ----------------------------------------------------------------------------- */
 
@@ -192,9 +104,9 @@ static void sq_close(neoq_store *store)
 static int open_file(neoq_store *store, const neoq_store_config *config)
 {
     bool network;
-    int status = parse_url(config->url, &store->path, &network);
+    int status = sq_parse_url(config->url, &store->path, &network);
     if (status == NEOQ_OK)
-        status = prepare_file(store->path, network);
+        status = sq_prepare_file(store->path, network);
     if (status == NEOQ_OK)
         status = sq_db_open(&store->writer, store->path, true, config->options);
     if (status == NEOQ_OK)
@@ -227,7 +139,7 @@ static int sq_open(neoq_store **out, const neoq_store_config *config)
     store->next_checkpoint = 1000;
     pthread_mutex_init(&store->queue_mutex, NULL);
     pthread_mutex_init(&store->read_mutex, NULL);
-    sq_find_place(store);
+    nq_place_find(store->place);
     int status = open_file(store, config);
     if (status != NEOQ_OK) {
         sq_close(store);
@@ -293,4 +205,6 @@ const neoq_backend nq_sqlite_backend = {
     .tick = sq_tick,
     .set_progress = sq_set_progress,
     .get_progress = sq_get_progress,
+    .migrate = sq_migrate,
+    .doctor = sq_doctor,
 };

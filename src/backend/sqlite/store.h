@@ -16,6 +16,7 @@
 #include <neoq/backend.h>
 
 #include "backend/sqlite/database.h"
+#include "base/place.h"
 
 /* What a transaction changes in the counts of one queue. */
 typedef struct sq_tally {
@@ -63,7 +64,7 @@ struct neoq_store {
     char *path, *wal_path;
     const neoq_options *options;
     const neoq_clock *clock;
-    char place[96]; /* boot and pid namespace: where a pid means something */
+    char place[NQ_PLACE_SIZE]; /* boot and pid namespace: where a pid means something */
 
     pthread_mutex_t queue_mutex; /* of the fields up to `written` */
     sq_op *first, **last;

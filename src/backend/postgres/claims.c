@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Where claims begin. The rows of jobs that were claimed or are gone lie at the head of a queue's index until they are
+ * vacuumed away, and for as long as an old snapshot is held anywhere they cannot be. So while a queue is being drained by full
+ * batches, or where claims have become dear, a claim begins where the one before ended. From time to time, and when it
+ * came back short, it begins with the first job again, which finds what came in behind it: jobs of other processes with a
+ * higher priority, or committed late.
+ */
+#include <string.h>
+
+#include "backend/postgres/exchange.h"
+
+enum {
+    FULL_BATCH = 64,
+    DEAR_US = 5000, /* and so much longer than its rows explain */
+    A_ROW_US = 40,
+    RESCAN_SHARE = 20, /* a rescan may take one part in so many of the time */
+    RESCAN_LEAST_US = 10000,
+};
+
+static const pg_place first_place = {.rank = INT32_MIN, .run_after = INT64_MIN, .arrival = INT64_MIN};
+
+bool pg_ask_plan(neoq_store *store, pg_ask *ask, const neoq_claim *claim)
+{
+    *ask = (pg_ask){.claim = claim, .left = claim->limit, .from = first_place};
+    pthread_mutex_lock(&store->queue_mutex);
+    pg_queue *queue = pg_queue_named(store, claim->queue);
+    if (queue) {
+        queue->asked = true;
+        ask->known = queue->id;
+        ask->skipping = queue->skipping && store->clock->steady(store->clock) < queue->rescan_at;
+        if (ask->skipping)
+            ask->from = queue->from;
+    }
+    pthread_mutex_unlock(&store->queue_mutex);
+    return queue != NULL;
+}
+
+/* A claim from the first job on: is the next to begin further on? */
+static void learn(pg_queue *queue, const pg_ask *ask, int64_t duration, int64_t steady)
+{
+    bool was_dear = queue->dear;
+    int64_t pause = duration * RESCAN_SHARE;
+    queue->dear = duration > DEAR_US + (int64_t)ask->got * A_ROW_US;
+    queue->rescan_at = steady + (pause > RESCAN_LEAST_US ? pause : RESCAN_LEAST_US);
+    bool draining = ask->got >= FULL_BATCH && ask->got == ask->left;
+    if (ask->got > 0)
+        queue->from = ask->last;
+    /* Once may be chance. Where nothing was got, `from` is where the queue ended before. */
+    queue->skipping = draining || (queue->dear && was_dear && (ask->got > 0 || queue->from.run_after != 0));
+}
+
+bool pg_ask_note(neoq_store *store, pg_ask *ask, int64_t duration)
+{
+    bool again = false;
+    int64_t steady = store->clock->steady(store->clock);
+    pthread_mutex_lock(&store->queue_mutex);
+    pg_queue *queue = pg_queue_known(store, ask->claim->queue);
+    if (queue && !ask->skipping) {
+        learn(queue, ask, duration, steady);
+    } else if (queue && ask->got == ask->left) {
+        queue->from = ask->last;
+    } else if (queue && queue->dear && steady < queue->rescan_at) {
+        neoq_time soon = pg_pool_now(store->pool) + queue->rescan_at - steady;
+        if (queue->due == 0 || queue->due > soon)
+            queue->due = soon;
+        if (ask->got > 0)
+            queue->from = ask->last;
+    } else {
+        again = true;
+    }
+    pthread_mutex_unlock(&store->queue_mutex);
+    ask->left -= ask->got;
+    if (!again)
+        ask->left = 0;
+    ask->got = 0;
+    ask->skipping = false;
+    ask->from = first_place;
+    return again;
+}
+
+void pg_note_return(neoq_store *store, pg_queue *queue, neoq_time due)
+{
+    pthread_mutex_lock(&store->queue_mutex);
+    for (size_t i = 0; !queue && i < PG_QUEUE_BUCKETS; i++)
+        for (pg_queue *each = store->queues[i]; each; each = each->next)
+            each->skipping = false;
+    if (queue) {
+        queue->skipping = false;
+        if (due > 0 && (queue->due == 0 || due < queue->due))
+            queue->due = due;
+    }
+    pthread_mutex_unlock(&store->queue_mutex);
+}
+
+neoq_time pg_next_due(neoq_store *store, neoq_time now)
+{
+    neoq_time due = 0;
+    pthread_mutex_lock(&store->queue_mutex);
+    for (size_t i = 0; i < PG_QUEUE_BUCKETS; i++)
+        for (const pg_queue *queue = store->queues[i]; queue; queue = queue->next)
+            if (queue->asked && queue->due > now && (due == 0 || queue->due < due))
+                due = queue->due;
+    pthread_mutex_unlock(&store->queue_mutex);
+    return due;
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * libpq's own list of hosts has one weakness: without blocking calls it waits for ever on a host that takes the
+ * connection and says nothing. So each host is tried by itself, with its share of the time.
+ */
+#include "backend/postgres/dial.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+
+/* ---- waiting ---------------------------------------------------------------------------- */
+
+int64_t pg_steady(void)
+{
+    return nq_real_clock.steady(&nq_real_clock);
+}
+
+pg_bound pg_within(neoq_duration limit)
+{
+    return (pg_bound){nq_time_add(pg_steady(), limit), -1};
+}
+
+bool pg_wait_io(int fd, short events, const pg_bound *bound)
+{
+    struct pollfd fds[] = {{.fd = fd, .events = events}, {.fd = bound->stop_fd, .events = POLLIN}};
+    if (fd < 0)
+        return true; /* closed: whoever reads will be told */
+    for (;;) {
+        int64_t left = bound->until == INT64_MAX ? NEOQ_HOURS(1) : bound->until - pg_steady();
+        if (left > NEOQ_HOURS(1))
+            left = NEOQ_HOURS(1);
+        int ready = poll(fds, 2, left > 0 ? (int)((left + 999) / 1000) : 0);
+        if (fds[1].revents && ready > 0)
+            return false;
+        if (ready > 0 || (ready < 0 && errno != EINTR))
+            return true;
+        if (ready == 0 && left <= 0)
+            return false;
+    }
+}
+
+bool pg_flush(PGconn *conn, const pg_bound *bound)
+{
+    while (PQflush(conn) == 1) {
+        if (!pg_wait_io(PQsocket(conn), POLLIN | POLLOUT, bound))
+            return false;
+        if (!PQconsumeInput(conn))
+            return true;
+    }
+    return true;
+}
+
+/* Waits for something to read. Under TLS the rest of a record may wait in the library, where poll() does not see it:
+ * so no wait is long. */
+static bool wait_for_input(PGconn *conn, const pg_bound *bound)
+{
+    pg_bound slice = *bound;
+    int64_t soon = pg_steady() + NEOQ_MILLISECONDS(20);
+    bool last = !PQsslInUse(conn) || soon >= bound->until;
+    if (!last)
+        slice.until = soon;
+    if (pg_wait_io(PQsocket(conn), POLLIN, &slice))
+        return true;
+    struct pollfd stop = {.fd = bound->stop_fd, .events = POLLIN};
+    return !last && poll(&stop, 1, 0) <= 0;
+}
+
+PGresult *pg_next_result(PGconn *conn, const pg_bound *bound, bool *late)
+{
+    while (PQisBusy(conn)) {
+        if (!wait_for_input(conn, bound)) {
+            *late = true;
+            return NULL;
+        }
+        if (!PQconsumeInput(conn))
+            break; /* what came before the end is still to be read */
+    }
+    return PQgetResult(conn);
+}
+
+bool pg_command(PGconn *conn, const char *sql, const pg_bound *bound, PGresult **row, pg_failure *failure)
+{
+    PGresult *kept = NULL, *result;
+    bool late = false, failed = false;
+    if (row)
+        *row = NULL;
+    if (!PQsendQuery(conn, sql)) {
+        pg_failure_read(failure, conn, NULL);
+        failure->undone = true;
+        return false;
+    }
+    late = !pg_flush(conn, bound);
+    while (!late && (result = pg_next_result(conn, bound, &late)) != NULL) {
+        ExecStatusType type = PQresultStatus(result);
+        if (failed) {
+            PQclear(result);
+            continue;
+        }
+        PQclear(kept);
+        kept = result;
+        failed = type != PGRES_TUPLES_OK && type != PGRES_COMMAND_OK && type != PGRES_EMPTY_QUERY;
+    }
+    bool done = !late && !failed && kept;
+    if (!done)
+        pg_failure_read(failure, conn, kept);
+    if (late)
+        snprintf(failure->words, sizeof failure->words, "the server did not answer in time");
+    if (done && row)
+        *row = kept;
+    else
+        PQclear(kept);
+    return done;
+}
+
+/* ---- one host --------------------------------------------------------------------------- */
+
+static size_t items(const char *list)
+{
+    size_t n = list && *list ? 1 : 0;
+    for (; list && *list; list++)
+        n += *list == ',';
+    return n;
+}
+
+/* Item n of a list; a list of one stands for all. NULL: it does not fit, or there is none. */
+static const char *item(const char *list, size_t n, char *out, size_t room)
+{
+    if (items(list) <= 1)
+        return list;
+    for (; n > 0 && *list; list++)
+        n -= *list == ',';
+    size_t size = strcspn(list, ",");
+    if (size >= room)
+        return NULL;
+    memcpy(out, list, size);
+    out[size] = '\0';
+    return out;
+}
+
+static const char *value_of(const PQconninfoOption *options, const char *name)
+{
+    for (; options->keyword; options++)
+        if (strcmp(options->keyword, name) == 0)
+            return options->val;
+    return NULL;
+}
+
+typedef struct attempt {
+    const PQconninfoOption *options;
+    const char *database; /* NULL = the options' own */
+    const char *attrs;    /* instead of target_session_attrs; NULL = the options' own */
+    size_t host;
+} attempt;
+
+static PGconn *start(const attempt *a)
+{
+    enum { MOST = 64 };
+    const char *keywords[MOST + 1] = {NULL}, *values[MOST + 1] = {NULL};
+    char parts[3][512];
+    static const char *const lists[] = {"host", "hostaddr", "port"};
+    size_t count = 0;
+    for (const PQconninfoOption *option = a->options; option->keyword && count < MOST; option++) {
+        const char *value = option->val;
+        if (strcmp(option->keyword, "dbname") == 0 && a->database)
+            value = a->database;
+        if (strcmp(option->keyword, "target_session_attrs") == 0 && a->attrs)
+            value = a->attrs;
+        for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+            if (strcmp(option->keyword, lists[i]) == 0)
+                value = item(value, a->host, parts[i], sizeof parts[i]);
+        if (!value)
+            continue;
+        keywords[count] = option->keyword;
+        values[count++] = value;
+    }
+    return PQconnectStartParams(keywords, values, 0);
+}
+
+static void be_quiet(void *arg, const PGresult *notice)
+{
+    (void)arg;
+    (void)notice;
+}
+
+static bool shake_hands(PGconn *conn, const pg_bound *bound)
+{
+    PostgresPollingStatusType want = PQstatus(conn) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
+    while (want == PGRES_POLLING_READING || want == PGRES_POLLING_WRITING) {
+        if (!pg_wait_io(PQsocket(conn), want == PGRES_POLLING_READING ? POLLIN : POLLOUT, bound))
+            return false;
+        want = PQconnectPoll(conn);
+    }
+    return true;
+}
+
+/* Adds the words of one host's failure to those of the others. */
+static void add_failure(pg_failure *to, const pg_failure *one)
+{
+    char words[sizeof to->words];
+    snprintf(words, sizeof words, "%.250s%s%.250s", to->words, *to->words ? "; " : "", one->words);
+    *to = *one;
+    snprintf(to->words, sizeof to->words, "%s", words);
+}
+
+static PGconn *dial_one(const attempt *a, const pg_bound *bound, pg_failure *failure)
+{
+    pg_failure one;
+    PGconn *conn = start(a);
+    if (!conn) {
+        pg_failure_connect(failure, NULL);
+        return NULL;
+    }
+    PQsetErrorVerbosity(conn, PQERRORS_VERBOSE); /* with the SQLSTATE, which nothing else would tell */
+    PQsetNoticeReceiver(conn, be_quiet, NULL);
+    bool in_time = shake_hands(conn, bound);
+    if (in_time && PQstatus(conn) == CONNECTION_OK && PQsetnonblocking(conn, 1) == 0)
+        return conn;
+    pg_failure_connect(&one, conn);
+    if (!in_time) {
+        const char *host = PQhost(conn);
+        one.status = NEOQ_ETIMEOUT;
+        snprintf(one.words, sizeof one.words, "%s:%s did not answer in time", host && *host ? host : "the server",
+                 PQport(conn) ? PQport(conn) : "");
+    }
+    add_failure(failure, &one);
+    PQfinish(conn);
+    return NULL;
+}
+
+/* ---- all hosts -------------------------------------------------------------------------- */
+
+static PGconn *dial_all(attempt *a, size_t hosts, size_t *first, const pg_bound *bound, pg_failure *failure)
+{
+    for (size_t n = 0; n < hosts; n++) {
+        pg_bound share = *bound;
+        if (bound->until != INT64_MAX) {
+            int64_t now = pg_steady();
+            share.until = now + (bound->until - now) / (int64_t)(hosts - n);
+        }
+        a->host = (*first + n) % hosts;
+        PGconn *conn = dial_one(a, &share, failure);
+        if (conn) {
+            *first = a->host;
+            return conn;
+        }
+        if (failure->status == NEOQ_ENOMEM)
+            return NULL;
+    }
+    return NULL;
+}
+
+PGconn *pg_dial(const pg_settings *settings, const char *database, size_t *first, const pg_bound *bound,
+                pg_failure *failure)
+{
+    *failure = (pg_failure){.status = NEOQ_EBACKEND};
+    PQconninfoOption *options = PQconninfoParse(settings->conninfo, NULL);
+    if (!options) {
+        pg_failure_connect(failure, NULL);
+        return NULL;
+    }
+    attempt a = {.options = options, .database = database};
+    size_t hosts = items(value_of(options, "host")), addresses = items(value_of(options, "hostaddr"));
+    hosts = hosts > addresses ? hosts : addresses;
+    if (hosts == 0)
+        hosts = 1;
+    const char *attrs = value_of(options, "target_session_attrs");
+    bool two_rounds = hosts > 1 && attrs && strcmp(attrs, "prefer-standby") == 0;
+    size_t from = attrs && strcmp(attrs, "any") == 0 ? 0 : *first % hosts; /* "any": the first that can be had */
+    if (two_rounds)
+        a.attrs = "standby";
+    PGconn *conn = dial_all(&a, hosts, &from, bound, failure);
+    if (!conn && two_rounds) {
+        a.attrs = "any";
+        conn = dial_all(&a, hosts, &from, bound, failure);
+    }
+    *first = from;
+    PQconninfoFree(options);
+    return conn;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * postgres/listen.h -- hearing of jobs that other processes enqueue, and telling them of ours.
+ *
+ * Two connections besides the pool's, both made by a thread of the bell's own at the first need: one that LISTENs on
+ * the channel named as the schema, and one that sends NOTIFY, at most once a millisecond. Whoever waits reads the
+ * first, so that a job is heard of without a detour; when nobody waits, pg_bell_seen() or the thread reads it, so
+ * that the server never has to keep messages for us. Behind a transaction pooler there is neither, and waits are
+ * short.
+ */
+#ifndef NQ_POSTGRES_LISTEN_H
+#define NQ_POSTGRES_LISTEN_H
+
+#include "backend/postgres/pool.h"
+
+typedef struct pg_bell pg_bell;
+
+int pg_bell_open(pg_bell **out, pg_pool *pool, const pg_settings *settings, const neoq_options *options,
+                 const neoq_clock *clock);
+/* Before pg_pool_close(). What was announced is still told, if that takes a second at the most. NULL is allowed. */
+void pg_bell_close(pg_bell *bell);
+
+uint64_t pg_bell_seen(pg_bell *bell);                           /* for neoq_exchange.seen */
+void pg_bell_wait(pg_bell *bell, uint64_t seen, int64_t until); /* neoq_backend.wait: also listens while it waits */
+void pg_bell_ring(pg_bell *bell);                               /* neoq_backend.wake */
+void pg_bell_announce(pg_bell *bell); /* after a commit: wakes here, and soon tells the others */
+
+/* Whether it LISTENs now; for tests. */
+bool pg_bell_listens(pg_bell *bell);
+
+#endif
