@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The PostgreSQL store's rates and its latency, to be held against raw_postgres.
+ * Usage: neoq_postgres URL single [JOBS] | many [ROWS] | drain [JOBS] | wake [SAMPLES]
+ * The schema neoq of that database is created anew, and removed at the end.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { BATCH = 1000, MOST_THREADS = 64, CONCURRENCY = 4, WORKERS = 2 };
+
+static const char *url;
+static PGconn *conn; /* for the schema */
+
+static const char *const unique_words[] = {[NEOQ_UNIQUE_ON] = "unique_on", [NEOQ_UNIQUE_OFF] = "unique_off"};
+
+/* ---- single: neoq_enqueue(), a job a call ------------------------------------------------------ */
+
+typedef struct producer {
+    pthread_t thread;
+    neoq *nq;
+    neoq_unique unique;
+    uint64_t from, to;
+} producer;
+
+static void *produce(void *arg)
+{
+    const producer *p = arg;
+    char payload[] = PAYLOAD_67;
+    const neoq_job job = {.queue = "bench",
+                          .payload = payload,
+                          .payload_size = sizeof payload - 1,
+                          .unique = p->unique};
+    for (uint64_t i = p->from; i < p->to; i++) {
+        number_payload(payload, i);
+        check(neoq_enqueue(p->nq, &job, NULL), "neoq_enqueue");
+    }
+    return NULL;
+}
+
+static double measure_singles(neoq_unique unique, uint64_t threads, uint64_t jobs)
+{
+    producer producers[MOST_THREADS];
+    uint64_t each = jobs / threads;
+    neoq *nq = open_fresh(conn, url);
+    fill_store(nq, unique, 1, 1); /* so that the queue is there */
+    int64_t start = now_ns();
+    for (uint64_t i = 0; i < threads; i++) {
+        producers[i] = (producer){.nq = nq, .unique = unique, .from = 1 + i * each, .to = 1 + (i + 1) * each};
+        check(pthread_create(&producers[i].thread, NULL, produce, &producers[i]), "pthread_create");
+    }
+    for (uint64_t i = 0; i < threads; i++)
+        pthread_join(producers[i].thread, NULL);
+    double rate = rate_of((double)(each * threads), start);
+    neoq_close(nq);
+    return rate;
+}
+
+/* Those of different numbers of threads take turns, so that a change of the machine's mood hits all. */
+static void print_singles(neoq_unique unique, uint64_t jobs)
+{
+    static const uint64_t threads[] = {1, 16, MOST_THREADS};
+    enum { COUNT = sizeof threads / sizeof threads[0] };
+    double rates[COUNT][PASSES];
+    for (int pass = 0; pass < PASSES; pass++)
+        for (int i = 0; i < COUNT; i++)
+            rates[i][pass] = measure_singles(unique, threads[i], threads[i] == 1 ? jobs / 8 : jobs);
+    for (int i = 0; i < COUNT; i++)
+        printf("neoq_postgres_%s_single_%" PRIu64 "_threads_jobs_per_s %.0f\n", unique_words[unique], threads[i],
+               median(rates[i], PASSES));
+}
+
+/* ---- many: neoq_enqueue_many() by a thousand, one thread ---------------------------------------- */
+
+static void print_many(neoq_unique unique, uint64_t rows)
+{
+    double rates[PASSES];
+    for (int i = 0; i < PASSES; i++) {
+        neoq *nq = open_fresh(conn, url);
+        int64_t start = now_ns();
+        fill_store(nq, unique, rows, 1);
+        rates[i] = rate_of((double)rows, start);
+        neoq_close(nq);
+    }
+    printf("neoq_postgres_%s_enqueue_1000_rows_per_s %.0f\n", unique_words[unique], median(rates, PASSES));
+}
+
+/* ---- drain: jobs that do nothing, by this process and by two others ------------------------------ */
+
+static double measure_drain(neoq_unique unique, uint64_t jobs)
+{
+    goal g;
+    set_goal(&g, jobs);
+    neoq *nq = open_fresh(conn, url);
+    fill_store(nq, unique, jobs, 1);
+    int64_t start = now_ns();
+    start_handler(nq, count_job, &g, CONCURRENCY);
+    check(neoq_drain(nq, NEOQ_MINUTES(10)), "neoq_drain");
+    double rate = rate_of((double)jobs, start);
+    if (g.count != jobs)
+        check(NEOQ_EFAILED, "the drain lost jobs");
+    neoq_close(nq);
+    return rate;
+}
+
+/* Another process: says that it is there, waits for the start, drains, and says how many it ran and when it was done. */
+static int drain_in_child(uint64_t jobs)
+{
+    goal g;
+    set_goal(&g, jobs);
+    neoq *nq = open_store(url);
+    puts("there");
+    fflush(stdout);
+    if (getchar() == EOF)
+        return 1;
+    start_handler(nq, count_job, &g, CONCURRENCY);
+    check(neoq_drain(nq, NEOQ_MINUTES(10)), "neoq_drain");
+    printf("%" PRIu64 " %" PRId64 "\n", (uint64_t)g.count, now_ns());
+    neoq_close(nq);
+    return 0;
+}
+
+typedef struct child {
+    pid_t pid;
+    FILE *to, *from;
+} child;
+
+static child start_child(const char *role, uint64_t number)
+{
+    int to[2], from[2];
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, number);
+    check(pipe2(to, O_CLOEXEC) | pipe2(from, O_CLOEXEC), "pipe2");
+    child c = {.pid = fork()};
+    if (c.pid == 0) {
+        dup2(to[0], 0);
+        dup2(from[1], 1);
+        execl("/proc/self/exe", "neoq_postgres", url, role, text, (char *)NULL);
+        _exit(127);
+    }
+    close(to[0]);
+    close(from[1]);
+    c.to = need(fdopen(to[1], "w"));
+    c.from = need(fdopen(from[0], "r"));
+    return c;
+}
+
+static void end_child(child *c)
+{
+    int status = 1;
+    fclose(c->to);
+    fclose(c->from);
+    waitpid(c->pid, &status, 0);
+    check(status == 0 ? NEOQ_OK : NEOQ_EFAILED, "the other process");
+}
+
+static double measure_drain_of_two(neoq_unique unique, uint64_t jobs)
+{
+    child children[WORKERS];
+    char line[32];
+    uint64_t ran, total = 0;
+    int64_t done, last = 0;
+    neoq *nq = open_fresh(conn, url);
+    fill_store(nq, unique, jobs, 1);
+    neoq_close(nq);
+    for (int i = 0; i < WORKERS; i++) {
+        children[i] = start_child("drain-child", jobs);
+        need(fgets(line, sizeof line, children[i].from));
+    }
+    int64_t start = now_ns();
+    for (int i = 0; i < WORKERS; i++) {
+        fputc('\n', children[i].to);
+        fflush(children[i].to);
+    }
+    for (int i = 0; i < WORKERS; i++) {
+        if (fscanf(children[i].from, "%" SCNu64 " %" SCNd64, &ran, &done) != 2)
+            check(NEOQ_EFAILED, "the other process");
+        total += ran;
+        last = done > last ? done : last;
+        end_child(&children[i]);
+    }
+    if (total != jobs)
+        check(NEOQ_EFAILED, "the drain of two lost jobs");
+    return (double)jobs * 1e9 / (double)(last - start);
+}
+
+static void print_drains(neoq_unique unique, uint64_t jobs)
+{
+    double ones[PASSES], twos[PASSES];
+    for (int i = 0; i < PASSES; i++) {
+        ones[i] = measure_drain(unique, jobs);
+        twos[i] = measure_drain_of_two(unique, jobs);
+    }
+    printf("neoq_postgres_%s_drain_jobs_per_s %.0f\n", unique_words[unique], median(ones, PASSES));
+    printf("neoq_postgres_%s_drain_2_processes_jobs_per_s %.0f\n", unique_words[unique], median(twos, PASSES));
+}
+
+/* ---- wake: from the call of neoq_enqueue() to the handler's start, the worker asleep -------------- */
+
+typedef struct arrivals {
+    double *micros;
+    size_t count;
+    sem_t one;
+} arrivals;
+
+/* The payload tells when it was called. */
+static int note_arrival(neoq_ctx *ctx, void *arg)
+{
+    arrivals *a = arg;
+    int64_t now = now_ns();
+    a->micros[a->count++] = (double)(now - strtoll(neoq_ctx_job(ctx)->payload, NULL, 10)) / 1e3;
+    sem_post(&a->one);
+    return NEOQ_OK;
+}
+
+static void await_arrival(arrivals *a)
+{
+    while (sem_wait(&a->one) != 0)
+        ;
+}
+
+/* Pauses of 5 to 11 ms, which keep in step with no timer; the job before it has been settled by then. */
+static void enqueue_clock(neoq *nq, uint64_t number)
+{
+    char payload[32];
+    pause_ns(5000000 + (long)(number * 7919 % 61) * 100000);
+    snprintf(payload, sizeof payload, "%" PRId64, now_ns());
+    check(neoq_enqueue(nq, &(neoq_job){.queue = "bench", .payload = payload}, NULL), "neoq_enqueue");
+}
+
+/* The other process: a call for each byte it hears. */
+static int enqueue_in_child(void)
+{
+    neoq *nq = open_store(url);
+    for (uint64_t i = 0; getchar() != EOF; i++)
+        enqueue_clock(nq, i);
+    neoq_close(nq);
+    return 0;
+}
+
+static void print_wakes(uint64_t samples)
+{
+    enum { WARM = 5 };
+    arrivals a = {.micros = need(calloc(2 * (samples + WARM), sizeof *a.micros))};
+    sem_init(&a.one, 0, 0);
+    neoq *nq = open_fresh(conn, url);
+    start_handler(nq, note_arrival, &a, 1);
+    child c = start_child("enqueue-child", samples);
+    for (uint64_t i = 0; i < WARM + samples; i++) {
+        enqueue_clock(nq, i);
+        await_arrival(&a);
+    }
+    for (uint64_t i = 0; i < WARM + samples; i++) {
+        fputc('\n', c.to);
+        fflush(c.to);
+        await_arrival(&a);
+    }
+    end_child(&c);
+    neoq_close(nq);
+    print_latencies("neoq_postgres_wake", a.micros + WARM, samples);
+    print_latencies("neoq_postgres_wake_by_process", a.micros + WARM + samples + WARM, samples);
+    free(a.micros);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+
+static bool run(const char *what, uint64_t number)
+{
+    if (strcmp(what, "single") == 0) {
+        print_singles(NEOQ_UNIQUE_ON, number ? number : 40000);
+        print_singles(NEOQ_UNIQUE_OFF, number ? number : 40000);
+    } else if (strcmp(what, "many") == 0 && number % BATCH == 0) {
+        print_many(NEOQ_UNIQUE_ON, number ? number : 200000);
+        print_many(NEOQ_UNIQUE_OFF, number ? number : 200000);
+    } else if (strcmp(what, "drain") == 0) {
+        print_drains(NEOQ_UNIQUE_ON, number ? number : 100000);
+        print_drains(NEOQ_UNIQUE_OFF, number ? number : 100000);
+    } else if (strcmp(what, "wake") == 0) {
+        print_wakes(number ? number : 500);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    const char *what = argc > 2 ? argv[2] : "";
+    uint64_t number = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
+    url = argc > 1 ? argv[1] : "";
+    if (strcmp(what, "drain-child") == 0)
+        return drain_in_child(number);
+    if (strcmp(what, "enqueue-child") == 0)
+        return enqueue_in_child();
+    conn = sql_connect(url);
+    if (!run(what, number)) {
+        fputs("usage: neoq_postgres URL single [JOBS] | many [ROWS (in thousands)] | drain [JOBS] | wake [SAMPLES]\n",
+              stderr);
+        return 2;
+    }
+    sql_do(conn, "DROP SCHEMA IF EXISTS neoq CASCADE");
+    PQfinish(conn);
+    return 0;
+}

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the PostgreSQL store's rates do under a burden, and how much of a burden it is to its server.
+ * Usage: neoq_postgres_load URL backlog [MOST] | queues [JOBS] | pinned [SECONDS [JOBS A SECOND]] |
+ *        others [SECONDS] | life [JOBS] | idle [SECONDS]
+ * The schema neoq of that database is created anew, and removed at the end. pinned and idle want pg_stat_statements.
+ */
+#include "postgres.h"
+
+#include <dlfcn.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <unistd.h>
+
+enum { CONCURRENCY = 4, THOUSAND = 1000 };
+
+static const char *url;
+static PGconn *conn; /* for the schema, and to look at statistics */
+
+/* ---- backlog: the drain's rate with 10^4 jobs waiting, and with MOST ------------------------------ */
+
+/* The rate from the first handler to the last of `count` jobs of those that wait. */
+static double rate_of_first(neoq *nq, uint64_t count)
+{
+    goal g;
+    set_goal(&g, count);
+    start_handler(nq, count_job, &g, CONCURRENCY);
+    await_goal(&g);
+    check(neoq_shutdown(nq, NEOQ_MINUTES(1)), "neoq_shutdown");
+    return (double)count * 1e9 / (double)(g.last_ns - g.first_ns);
+}
+
+static double rate_with_waiting(uint64_t waiting, uint64_t count)
+{
+    neoq *nq = open_fresh(conn, url);
+    fill_store(nq, NEOQ_UNIQUE_ON, waiting, 1);
+    sql_settle(conn);
+    double rate = rate_of_first(nq, count < waiting ? count : waiting);
+    neoq_close(nq);
+    return rate;
+}
+
+static void print_backlog(uint64_t most)
+{
+    enum { FEW = 10000, SLICES = 9 };
+    double few[SLICES];
+    for (int i = 0; i < SLICES; i++)
+        few[i] = rate_with_waiting(FEW, FEW);
+    printf("neoq_postgres_drain_with_%d_waiting_jobs_per_s %.0f\n", FEW, median(few, SLICES));
+    printf("neoq_postgres_drain_with_many_waiting_jobs_per_s %.0f\n", rate_with_waiting(most, 100000));
+}
+
+/* ---- queues: a drain of one queue, and of a thousand ---------------------------------------------- */
+
+static double rate_of_queues(uint64_t queues, uint64_t jobs)
+{
+    goal g;
+    set_goal(&g, jobs);
+    neoq *nq = open_fresh(conn, url);
+    fill_store(nq, NEOQ_UNIQUE_ON, jobs, queues);
+    sql_settle(conn);
+    int64_t start = now_ns();
+    for (uint64_t i = 0; i < queues; i++) {
+        char name[32];
+        snprintf(name, sizeof name, queues > 1 ? "bench-%u" : "bench", (unsigned)i);
+        neoq_handler handler = {.queue = name,
+                                .handle = count_job,
+                                .arg = &g,
+                                .concurrency = queues > 1 ? 1 : CONCURRENCY};
+        check(neoq_start(nq, &handler), "neoq_start");
+    }
+    check(neoq_drain(nq, NEOQ_MINUTES(10)), "neoq_drain");
+    double rate = rate_of((double)jobs, start);
+    if (g.count != jobs)
+        check(NEOQ_EFAILED, "the drain lost jobs");
+    neoq_close(nq);
+    return rate;
+}
+
+static void print_queues(uint64_t jobs)
+{
+    double one[PASSES], thousand[PASSES];
+    for (int i = 0; i < PASSES; i++) {
+        one[i] = rate_of_queues(1, jobs);
+        thousand[i] = rate_of_queues(THOUSAND, jobs);
+    }
+    printf("neoq_postgres_drain_1_queue_jobs_per_s %.0f\n", median(one, PASSES));
+    printf("neoq_postgres_drain_1000_queues_jobs_per_s %.0f\n", median(thousand, PASSES));
+}
+
+/* ---- a stream of jobs at a steady rate ------------------------------------------------------------ */
+
+typedef struct stream {
+    pthread_t thread;
+    neoq *nq;
+    uint64_t rate, sent;
+    atomic_bool stop;
+} stream;
+
+/* A batch each 10 ms; what it falls behind it makes good. */
+static void *send_stream(void *arg)
+{
+    enum { MOST = 1000 };
+    stream *s = arg;
+    static char payloads[MOST][sizeof PAYLOAD_67];
+    static neoq_job jobs[MOST];
+    int64_t start = now_ns();
+    while (!s->stop) {
+        uint64_t due = (uint64_t)((double)(now_ns() - start) * (double)s->rate / 1e9), count = due - s->sent;
+        if (count > MOST)
+            count = MOST;
+        for (uint64_t i = 0; i < count; i++) {
+            memcpy(payloads[i], PAYLOAD_67, sizeof PAYLOAD_67);
+            number_payload(payloads[i], s->sent + i);
+            jobs[i] = (neoq_job){.queue = "bench", .payload = payloads[i], .payload_size = sizeof PAYLOAD_67 - 1};
+        }
+        if (count > 0)
+            check(neoq_enqueue_many(s->nq, jobs, count, NULL), "neoq_enqueue_many");
+        s->sent += count;
+        if (count < MOST)
+            pause_ns(10000000);
+    }
+    return NULL;
+}
+
+/* ---- pinned: claims while a transaction holds a snapshot, and before ------------------------------ */
+
+typedef struct claims {
+    double calls, milliseconds;
+} claims;
+
+/* Calls of the statement that settles and claims, all in all. */
+static claims claims_now(void)
+{
+    PGresult *result = sql_checked(
+        conn,
+        PQexec(conn, "SELECT coalesce(sum(calls), 0), coalesce(sum(total_exec_time), 0) FROM pg_stat_statements WHERE"
+                     " query ~* '(exchange|claim)' AND query !~ 'pg_stat_statements'"),
+        "pg_stat_statements");
+    claims now = {strtod(PQgetvalue(result, 0, 0), NULL), strtod(PQgetvalue(result, 0, 1), NULL)};
+    PQclear(result);
+    return now;
+}
+
+/* The median, over tenths of a second, of a claim's mean time on the server. */
+static double claim_ms(uint64_t seconds)
+{
+    double *windows = need(calloc(seconds * 10, sizeof *windows));
+    size_t count = 0;
+    claims last = claims_now();
+    for (uint64_t i = 0; i < seconds * 10; i++) {
+        pause_ns(100000000);
+        claims now = claims_now();
+        if (now.calls > last.calls)
+            windows[count++] = (now.milliseconds - last.milliseconds) / (now.calls - last.calls);
+        last = now;
+    }
+    double middle = count > 0 ? median(windows, count) : 0;
+    free(windows);
+    return middle;
+}
+
+/* How fast a burst of jobs on top of the stream is run: what counts is when as many as were sent have been run. */
+static double burst_rate(neoq *nq, stream *s, goal *g)
+{
+    enum { BURST = 50000 };
+    neoq_queue_info *queues;
+    size_t count;
+    int64_t waiting = 1;
+    check(neoq_pause(nq, "bench"), "neoq_pause");
+    fill_store(s->nq, NEOQ_UNIQUE_OFF, BURST, 1);
+    uint64_t started_with = g->count;
+    int64_t start = now_ns();
+    check(neoq_resume(nq, "bench"), "neoq_resume");
+    while (waiting > 0) {
+        pause_ns(10000000);
+        if (g->count - started_with < BURST)
+            continue;
+        check(neoq_queues(nq, &queues, &count), "neoq_queues");
+        waiting = count > 0 && queues[0].ready > (int64_t)s->rate / 10;
+        free(queues);
+    }
+    return rate_of((double)(g->count - started_with), start);
+}
+
+static void print_pinned(uint64_t seconds, uint64_t rate)
+{
+    enum { LOOK = 10 };
+    goal g;
+    set_goal(&g, 0);
+    sql_do(conn, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements");
+    neoq *nq = open_fresh(conn, url);
+    start_handler(nq, count_job, &g, CONCURRENCY);
+    stream s = {.nq = open_store(url), .rate = rate};
+    check(pthread_create(&s.thread, NULL, send_stream, &s), "pthread_create");
+    sleep(2);
+    double claim_before = claim_ms(LOOK), burst_before = burst_rate(nq, &s, &g);
+
+    PGconn *pin = sql_connect(url);
+    sql_do(pin, "BEGIN ISOLATION LEVEL REPEATABLE READ");
+    sql_number(pin, "SELECT 1");
+    sleep((unsigned)(seconds > LOOK ? seconds - LOOK : 0));
+    double claim_after = claim_ms(LOOK), burst_after = burst_rate(nq, &s, &g);
+
+    s.stop = true;
+    pthread_join(s.thread, NULL);
+    sql_do(pin, "ROLLBACK");
+    PQfinish(pin);
+    neoq_close(s.nq);
+    neoq_close(nq);
+    printf("neoq_postgres_claim_ms_at_%" PRIu64 " %.3f\n", rate, claim_before);
+    printf("neoq_postgres_claim_ms_at_%" PRIu64 "_pinned %.3f\n", rate, claim_after);
+    printf("neoq_postgres_drain_jobs_per_s_at_%" PRIu64 " %.0f\n", rate, burst_before);
+    printf("neoq_postgres_drain_jobs_per_s_at_%" PRIu64 "_pinned %.0f\n", rate, burst_after);
+}
+
+/* ---- others: commits of other sessions while 64 clients enqueue ----------------------------------- */
+
+enum { CLIENTS = 64, OTHERS = 4 };
+
+typedef struct session {
+    pthread_t thread;
+    neoq *nq;
+    PGconn *conn;
+    uint64_t number, commits;
+    atomic_bool *stop;
+} session;
+
+static void *commit_rows(void *arg)
+{
+    session *s = arg;
+    while (!*s->stop) {
+        sql_do(s->conn, "INSERT INTO bench_others(words) VALUES('a row of somebody else')");
+        s->commits++;
+    }
+    return NULL;
+}
+
+/* A hundred a second each: the same burden whether its cost is high or low. */
+static void *enqueue_steadily(void *arg)
+{
+    session *s = arg;
+    char payload[] = PAYLOAD_67;
+    int64_t next = now_ns();
+    for (uint64_t i = 0; !*s->stop; i++) {
+        number_payload(payload, s->number << 24 | i);
+        check(neoq_enqueue(s->nq, &(neoq_job){.queue = "bench", .payload = payload}, NULL), "neoq_enqueue");
+        next += 10000000;
+        int64_t left = next - now_ns();
+        if (left > 0)
+            pause_ns(left);
+    }
+    return NULL;
+}
+
+/* What the library finds instead of libpq's: so its NOTIFY, and nothing else, can be taken away from it. */
+static atomic_bool without_notify;
+static atomic_uint notifications, taken_away;
+
+int PQsendQuery(PGconn *to, const char *query)
+{
+    int (*send_query)(PGconn *, const char *) = (int (*)(PGconn *, const char *))dlsym(RTLD_NEXT, "PQsendQuery");
+    if (strncmp(query, "NOTIFY", 6) == 0) {
+        atomic_fetch_add(without_notify ? &taken_away : &notifications, 1);
+        query = without_notify ? "RESET application_name" : query;
+    }
+    return send_query(to, query);
+}
+
+/* Somebody hears it, for it is notifications that are told to somebody which cost. */
+static void *listen_only(void *arg)
+{
+    session *s = arg;
+    sql_do(s->conn, "LISTEN neoq");
+    while (!*s->stop) {
+        PGnotify *notification;
+        struct pollfd fd = {.fd = PQsocket(s->conn), .events = POLLIN};
+        poll(&fd, 1, 100);
+        PQconsumeInput(s->conn);
+        while ((notification = PQnotifies(s->conn)))
+            PQfreemem(notification);
+    }
+    return NULL;
+}
+
+static void start_sessions(session *sessions, int count, void *(*live)(void *), neoq *nq, atomic_bool *stop)
+{
+    for (int i = 0; i < count; i++) {
+        sessions[i] = (session){.nq = nq, .conn = nq ? NULL : sql_connect(url), .number = (uint64_t)i, .stop = stop};
+        check(pthread_create(&sessions[i].thread, NULL, live, &sessions[i]), "pthread_create");
+    }
+}
+
+static uint64_t end_sessions(session *sessions, int count)
+{
+    uint64_t commits = 0;
+    for (int i = 0; i < count; i++) {
+        pthread_join(sessions[i].thread, NULL);
+        PQfinish(sessions[i].conn);
+        commits += sessions[i].commits;
+    }
+    return commits;
+}
+
+static double others_rate(bool notify, uint64_t seconds)
+{
+    session others[OTHERS], clients[CLIENTS], listener;
+    atomic_bool stop = false, stop_others = false;
+    neoq *nq = open_fresh(conn, url);
+    without_notify = !notify;
+    sql_do(conn, "DROP TABLE IF EXISTS bench_others");
+    sql_do(conn, "CREATE TABLE bench_others(id bigserial PRIMARY KEY, words text)");
+    start_sessions(&listener, 1, listen_only, NULL, &stop);
+    start_sessions(clients, CLIENTS, enqueue_steadily, nq, &stop);
+    sleep(1);
+    start_sessions(others, OTHERS, commit_rows, NULL, &stop_others);
+    sleep((unsigned)seconds);
+    stop_others = true;
+    uint64_t commits = end_sessions(others, OTHERS);
+    stop = true;
+    end_sessions(clients, CLIENTS);
+    end_sessions(&listener, 1);
+    neoq_close(nq);
+    sql_do(conn, "DROP TABLE bench_others");
+    return (double)commits / (double)seconds;
+}
+
+static void print_others(uint64_t seconds)
+{
+    double with[PASSES], without[PASSES];
+    for (int i = 0; i < PASSES; i++) {
+        with[i] = others_rate(true, seconds);
+        without[i] = others_rate(false, seconds);
+    }
+    if (notifications == 0 || taken_away == 0)
+        check(NEOQ_EFAILED, "no NOTIFY came by");
+    printf("neoq_postgres_others_commits_per_s %.0f\n", median(with, PASSES));
+    printf("neoq_postgres_others_commits_per_s_without_notify %.0f\n", median(without, PASSES));
+}
+
+/* ---- life: what a job costs the server from its enqueueing to its end ------------------------------ */
+
+/* Row versions that became garbage in the schema. */
+static double dead_tuples(void)
+{
+    sleep(2); /* sessions tell their counts late */
+    return sql_number(conn, "SELECT sum(n_tup_upd + n_tup_del) FROM pg_stat_user_tables WHERE schemaname = 'neoq'");
+}
+
+static double wal_bytes(void)
+{
+    return sql_number(conn, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn");
+}
+
+static void print_life(neoq_unique unique, uint64_t jobs)
+{
+    goal g;
+    set_goal(&g, jobs);
+    neoq *nq = open_fresh(conn, url);
+    double dead = dead_tuples(), wal = wal_bytes();
+    fill_store(nq, unique, jobs, 1);
+    double enqueued = wal_bytes();
+    start_handler(nq, count_job, &g, CONCURRENCY);
+    check(neoq_drain(nq, NEOQ_MINUTES(10)), "neoq_drain");
+    double drained = wal_bytes();
+    neoq_close(nq);
+    const char *words = unique == NEOQ_UNIQUE_ON ? "on" : "off";
+    printf("neoq_postgres_unique_%s_wal_bytes_enqueue %.0f\n", words, (enqueued - wal) / (double)jobs);
+    printf("neoq_postgres_unique_%s_wal_bytes_run %.0f\n", words, (drained - enqueued) / (double)jobs);
+    printf("neoq_postgres_unique_%s_dead_tuples %.3f\n", words, (dead_tuples() - dead) / (double)jobs);
+}
+
+/* ---- idle: statements of a worker with nothing to do ---------------------------------------------- */
+
+static const char calls_sql[] = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements s JOIN pg_database d"
+                                " ON d.oid = s.dbid WHERE datname = current_database()"
+                                " AND query !~ 'pg_stat_statements'";
+
+static void print_idle(uint64_t seconds)
+{
+    goal g;
+    set_goal(&g, 1);
+    sql_do(conn, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements");
+    neoq *nq = open_fresh(conn, url);
+    start_handler(nq, count_job, &g, CONCURRENCY);
+    fill_store(nq, NEOQ_UNIQUE_ON, 1, 1);
+    await_goal(&g);
+    sleep(5);
+    double before = sql_number(conn, calls_sql);
+    sleep((unsigned)seconds);
+    double after = sql_number(conn, calls_sql);
+    neoq_close(nq);
+    printf("neoq_postgres_idle_queries_per_s %.3f\n", (after - before) / (double)seconds);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+
+static bool run(const char *what, uint64_t number, const char *more)
+{
+    if (strcmp(what, "backlog") == 0) {
+        print_backlog(number ? number : 10000000);
+    } else if (strcmp(what, "queues") == 0) {
+        print_queues(number ? number : 100000);
+    } else if (strcmp(what, "pinned") == 0) {
+        print_pinned(number ? number : 600, more ? strtoull(more, NULL, 10) : 1000);
+    } else if (strcmp(what, "others") == 0) {
+        print_others(number ? number : 10);
+    } else if (strcmp(what, "life") == 0) {
+        print_life(NEOQ_UNIQUE_ON, number ? number : 100000);
+        print_life(NEOQ_UNIQUE_OFF, number ? number : 100000);
+    } else if (strcmp(what, "idle") == 0) {
+        print_idle(number ? number : 60);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    url = argc > 1 ? argv[1] : "";
+    conn = sql_connect(url);
+    if (!run(argc > 2 ? argv[2] : "", argc > 3 ? strtoull(argv[3], NULL, 10) : 0, argc > 4 ? argv[4] : NULL)) {
+        fputs("usage: neoq_postgres_load URL backlog [MOST] | queues [JOBS] | pinned [SECONDS [JOBS A SECOND]] |"
+              " others [SECONDS] | life [JOBS] | idle [SECONDS]\n",
+              stderr);
+        return 2;
+    }
+    sql_do(conn, "DROP SCHEMA IF EXISTS neoq CASCADE");
+    PQfinish(conn);
+    return 0;
+}
