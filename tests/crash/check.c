@@ -10,13 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <sqlite3.h>
-
 /* ---- complaints: the first few in words ------------------------------------------------- */
 
 static int complaints;
 
-__attribute__((format(printf, 1, 2))) static void complain(const char *format, ...)
+void complain(const char *format, ...)
 {
     va_list arguments;
     if (++complaints > 20)
@@ -36,71 +34,10 @@ static int since(int before)
 
 /* ---- the store -------------------------------------------------------------------------- */
 
-/* Each selects words about what is wrong. */
-static const char *const store_questions[] = {
-    "SELECT 'queue ' || name || ' counts ' || counts || ', and has ' || rows FROM (SELECT name,"
-    " format('%d %d %d %d %d %d', scheduled, ready, running, retrying, done, dead) AS counts,"
-    " format('%d %d %d %d %d %d',"
-    "  (SELECT count(*) FROM neoq_jobs j WHERE j.queue = q.id AND state = 1),"
-    "  (SELECT count(*) FROM neoq_ready r WHERE r.queue = q.id),"
-    "  (SELECT count(*) FROM neoq_running r JOIN neoq_jobs j ON j.rid = r.rid WHERE j.queue = q.id),"
-    "  (SELECT count(*) FROM neoq_jobs j WHERE j.queue = q.id AND state = 4),"
-    "  (SELECT count(*) FROM neoq_jobs j WHERE j.queue = q.id AND state = 5),"
-    "  (SELECT count(*) FROM neoq_jobs j WHERE j.queue = q.id AND state = 6)) AS rows"
-    " FROM neoq_queues q) WHERE counts <> rows",
-    "SELECT format('job %d of state 2 is in %d of neoq_ready and neoq_running', rid, places) FROM (SELECT rid,"
-    " (SELECT count(*) FROM neoq_ready r WHERE r.rid = j.rid) +"
-    " (SELECT count(*) FROM neoq_running r WHERE r.rid = j.rid) AS places FROM neoq_jobs j WHERE state = 2)"
-    " WHERE places <> 1",
-    "SELECT format('neoq_ready has %d, which is no such job', r.rid) FROM neoq_ready r LEFT JOIN neoq_jobs j"
-    " ON j.rid = r.rid AND j.state = 2 AND j.queue = r.queue WHERE j.rid IS NULL",
-    "SELECT format('neoq_running has %d, which is no such job', r.rid) FROM neoq_running r LEFT JOIN neoq_jobs j"
-    " ON j.rid = r.rid AND j.state = 2 WHERE j.rid IS NULL",
-    "SELECT format('job %d is run by worker %d, whom nobody knows', r.rid, r.worker) FROM neoq_running r"
-    " LEFT JOIN neoq_workers w ON w.rid = r.worker WHERE w.rid IS NULL",
-    "SELECT format('job %d has a history, and is not there', r.rid) FROM neoq_runs r LEFT JOIN neoq_jobs j"
-    " ON j.rid = r.rid WHERE j.rid IS NULL",
-    "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
-};
-/* A small table, so that looking up its rows by job needs an index. */
-static const char ready_index[] = "CREATE INDEX crash_ready ON neoq_ready(rid)";
-
-static void ask(sqlite3 *db, const char *sql)
-{
-    sqlite3_stmt *stmt = NULL;
-    int result = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
-    while (result == SQLITE_OK && (result = sqlite3_step(stmt)) == SQLITE_ROW) {
-        complain("%s", (const char *)sqlite3_column_text(stmt, 0));
-        result = SQLITE_OK;
-    }
-    if (result != SQLITE_DONE)
-        complain("%s", sqlite3_errmsg(db));
-    sqlite3_finalize(stmt);
-}
-
-static bool has_tables(sqlite3 *db)
-{
-    sqlite3_stmt *stmt = NULL;
-    bool has = sqlite3_prepare_v2(db, "SELECT count(*) FROM neoq_meta", -1, &stmt, NULL) == SQLITE_OK &&
-               sqlite3_step(stmt) == SQLITE_ROW;
-    sqlite3_finalize(stmt);
-    return has;
-}
-
-int check_store(const char *path)
+int check_store(const plan *p, bool last)
 {
     int before = complaints;
-    sqlite3 *db;
-    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK) {
-        complain("%s: %s", path, sqlite3_errmsg(db));
-    } else if (has_tables(db)) { /* a kill may come before that */
-        sqlite3_exec(db, "BEGIN", NULL, NULL, NULL);
-        sqlite3_exec(db, ready_index, NULL, NULL, NULL);
-        for (size_t i = 0; i < sizeof(store_questions) / sizeof(*store_questions); i++)
-            ask(db, store_questions[i]);
-        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-    }
-    sqlite3_close(db);
+    p->store->check(p, last);
     return since(before);
 }
 
@@ -268,26 +205,31 @@ static void look_at_store(history *h)
     neoq_close(nq);
 }
 
-/* Rows of a table, as how often each n is in it; freed by the caller. */
+/* Rows of a table, as how often each n is in it. */
+typedef struct tally {
+    const char *sql;
+    uint32_t *counts, limit;
+} tally;
+
+static void count_row(int64_t n, void *arg)
+{
+    const tally *t = arg;
+    if (n < 0 || n >= t->limit)
+        complain("%s: row %" PRId64 " is nobody's", t->sql, n);
+    else
+        t->counts[n]++;
+}
+
+/* Freed by the caller. */
 static uint32_t *count_rows(const plan *p, const char *sql)
 {
-    uint32_t *counts = calloc(p->counts[EXACT] + 1, sizeof(*counts));
-    sqlite3 *db;
-    sqlite3_stmt *stmt = NULL;
-    if (!counts || sqlite3_open_v2(p->path, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
+    tally t = {sql, calloc(p->counts[EXACT] + 1, sizeof(uint32_t)), p->counts[EXACT]};
+    void *db = p->store->connect(p);
+    if (!db || !t.counts)
         abort();
-    if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
-        complain("%s", sqlite3_errmsg(db));
-    while (stmt && sqlite3_step(stmt) == SQLITE_ROW) {
-        int64_t n = sqlite3_column_int64(stmt, 0);
-        if (n < 0 || n >= p->counts[EXACT])
-            complain("%s: row %" PRId64 " is nobody's", sql, n);
-        else
-            counts[n]++;
-    }
-    sqlite3_finalize(stmt);
-    sqlite3_close(db);
-    return counts;
+    p->store->read(db, sql, count_row, &t);
+    p->store->disconnect(db);
+    return t.counts;
 }
 
 /* A wish that was committed has its job, that job its effect, and each of them once. */

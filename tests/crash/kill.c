@@ -2,17 +2,18 @@
  *
  * kill -9, at every moment, of everybody: nothing is lost and nothing is done twice.
  *
- * Three producers and two workers share one SQLite file. Here they are killed, one or all of them, and started again,
- * until every job was asked for; some workers are frozen besides, until their lease is over, and thawed. Then the
- * survivors finish the work, and the checker compares what was promised with what was done. Now and then, when all are
- * dead, it looks at a copy of what they left behind.
+ * Three producers and two workers share one store. Here they are killed, one or all of them, and started again, until
+ * every job was asked for; some workers are frozen besides, until their lease is over, and thawed. Where the store has a
+ * server, something bad happens to that, too. Then the survivors finish the work, and the checker compares what was
+ * promised with what was done. Now and then, when all are dead, it looks at what they left behind.
  *
- * usage: crash_kill [JOBS [MILLISECONDS [SEED]]]   MILLISECONDS between kills, on average
+ * usage: crash_kill sqlite:|postgres:|postgres-server: [JOBS [MILLISECONDS [SEED]]]
+ * MILLISECONDS between kills, on average. postgres: its connections are cut, one at a time; postgres-server: and single
+ * backends and the postmaster are killed with -9, and the server is stopped in other ways.
  */
 #include "crash.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <math.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -20,8 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sendfile.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,7 +43,7 @@ typedef struct killer {
     victim victims[SLOTS];
     unsigned random;
     double mean; /* milliseconds between kills */
-    int kills, killed_all, frosts, copies, wrong;
+    int kills, killed_all, frosts, looks, harms, wrong;
     int64_t began;
 } killer;
 
@@ -70,14 +69,15 @@ static unsigned pick(killer *k, unsigned below)
 
 static void start(killer *k, int slot)
 {
-    char number[12], jobs[12], seed[12];
+    char name[24], number[12], jobs[12], seed[12];
     uint32_t sum = 0;
     for (int i = 0; i < STREAMS; i++)
         sum += k->plan.counts[i];
+    snprintf(name, sizeof(name), "%s", k->plan.store->name);
     snprintf(number, sizeof(number), "%d", slot);
     snprintf(jobs, sizeof(jobs), "%" PRIu32, sum);
     snprintf(seed, sizeof(seed), "%" PRIu32, k->plan.seed);
-    char *argv[] = {"crash_kill", "--victim", number, k->plan.folder, jobs, seed, NULL};
+    char *argv[] = {"crash_kill", "--victim", number, name, k->plan.url, k->plan.folder, jobs, seed, NULL};
     int error = posix_spawn(&k->victims[slot].pid, "/proc/self/exe", NULL, NULL, argv, environ);
     if (error) {
         printf("posix_spawn: %s\n", strerror(error));
@@ -165,44 +165,6 @@ static void thaw(killer *k, int64_t frozen_before)
 
 /* ---- files ------------------------------------------------------------------------------ */
 
-static void copy_file(const char *from, const char *to)
-{
-    struct stat about;
-    int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (in >= 0 && out >= 0 && fstat(in, &about) == 0)
-        for (off_t left = about.st_size; left > 0;) {
-            ssize_t sent = sendfile(out, in, NULL, (size_t)left);
-            if (sent <= 0)
-                abort();
-            left -= sent;
-        }
-    if (in >= 0)
-        close(in);
-    if (out >= 0)
-        close(out);
-}
-
-/* As the next process would find it; the original is left to that process. */
-static void check_copy(killer *k)
-{
-    char to[180], from_wal[180], to_wal[190];
-    if (access(k->plan.path, R_OK) != 0)
-        return; /* killed before there was a store */
-    snprintf(to, sizeof(to), "%s/copy.db", k->plan.folder);
-    snprintf(to_wal, sizeof(to_wal), "%s-wal", to);
-    snprintf(from_wal, sizeof(from_wal), "%s-wal", k->plan.path);
-    copy_file(k->plan.path, to);
-    if (access(from_wal, R_OK) == 0)
-        copy_file(from_wal, to_wal);
-    k->wrong += check_store(to);
-    k->copies++;
-    static const char *const endings[] = {"copy.db", "copy.db-wal", "copy.db-shm"};
-    for (int i = 0; i < 3; i++) {
-        snprintf(to, sizeof(to), "%s/%s", k->plan.folder, endings[i]);
-        unlink(to);
-    }
-}
-
 static void remove_folder(const char *folder)
 {
     DIR *dir = opendir(folder);
@@ -249,6 +211,10 @@ static void kill_them(killer *k)
         doze(next_wait(k));
         notice_ends(k);
         thaw(k, now_ms() - FROST);
+        if (k->plan.store->harm && pick(k, 2) == 0) {
+            k->plan.store->harm(pick(k, 1 << 16));
+            k->harms++;
+        }
         if (pick(k, 25) == 0)
             freeze_one(k, PRODUCERS + (int)pick(k, WORKERS));
         if (pick(k, 8) > 0) {
@@ -258,8 +224,10 @@ static void kill_them(killer *k)
             continue;
         }
         kill_all(k);
-        if (pick(k, 2) == 0)
-            check_copy(k);
+        if (pick(k, 2) == 0) {
+            k->wrong += check_store(&k->plan, false);
+            k->looks++;
+        }
     }
     thaw(k, INT64_MAX);
 }
@@ -310,32 +278,41 @@ static int run(killer *k)
     k->began = now_ms();
     kill_them(k);
     double seconds = (double)(now_ms() - k->began) / 1000;
-    printf("%d kills in %.1f s, %d times of all at once; %d workers frozen; %d copies looked at\n", k->kills, seconds,
-           k->killed_all, k->frosts, k->copies);
+    printf("%d kills in %.1f s, %d times of all at once; %d workers frozen; the store looked at %d times\n", k->kills,
+           seconds, k->killed_all, k->frosts, k->looks);
+    if (k->harms > 0)
+        printf("%d times: %s\n", k->harms, k->plan.store->server);
     fflush(stdout);
     if (k->wrong == 0)
         let_them_finish(k);
     kill_all(k);
     if (k->wrong == 0) /* else the work is half done, and all of that is wrong */
         k->wrong += check_history(&k->plan);
-    k->wrong += check_store(k->plan.path);
+    k->wrong += check_store(&k->plan, true);
     return k->wrong;
 }
 
 static uint32_t seed_wanted(int argc, char **argv)
 {
-    const char *text = argc > 3 ? argv[3] : getenv("NEOQ_TEST_SEED");
+    const char *text = argc > 4 ? argv[4] : getenv("NEOQ_TEST_SEED");
     return text ? (uint32_t)strtoul(text, NULL, 10) : (uint32_t)time(NULL) ^ (uint32_t)getpid();
+}
+
+/* --victim SLOT STORE URL FOLDER JOBS SEED */
+static int be_victim(char **argv)
+{
+    plan p;
+    if (!plan_make(&p, argv[3], argv[5], (uint32_t)strtoul(argv[6], NULL, 10), (uint32_t)strtoul(argv[7], NULL, 10)))
+        return 2;
+    snprintf(p.url, sizeof(p.url), "%s", argv[4]);
+    return victim_main(&p, (int)strtol(argv[2], NULL, 10));
 }
 
 int main(int argc, char **argv)
 {
     static killer k;
-    if (argc == 6 && strcmp(argv[1], "--victim") == 0) {
-        plan p;
-        plan_make(&p, argv[3], (uint32_t)strtoul(argv[4], NULL, 10), (uint32_t)strtoul(argv[5], NULL, 10));
-        return victim_main(&p, (int)strtol(argv[2], NULL, 10));
-    }
+    if (argc == 8 && strcmp(argv[1], "--victim") == 0)
+        return be_victim(argv);
     const char *where = getenv("TMPDIR");
     char folder[100];
     snprintf(folder, sizeof(folder), "%.80s/neoq-crash-XXXXXX", where && *where ? where : "/tmp");
@@ -343,16 +320,23 @@ int main(int argc, char **argv)
         perror(folder);
         return 2;
     }
-    uint32_t seed = seed_wanted(argc, argv), jobs = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 100000;
-    plan_make(&k.plan, folder, jobs, seed);
+    uint32_t seed = seed_wanted(argc, argv), jobs = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 100000;
+    if (argc < 2 || !plan_make(&k.plan, argv[1], folder, jobs, seed)) {
+        rmdir(folder);
+        fputs("usage: crash_kill sqlite:|postgres:|postgres-server: [JOBS [MILLISECONDS [SEED]]]\n", stderr);
+        return 2;
+    }
     k.random = seed;
-    k.mean = argc > 2 ? strtod(argv[2], NULL) : 30;
-    printf("crash_kill: %" PRIu32 " jobs, a kill each %.0f ms, seed %" PRIu32 "\n", jobs, k.mean, seed);
+    k.mean = argc > 3 ? strtod(argv[3], NULL) : 30;
+    printf("crash_kill: %s %" PRIu32 " jobs, a kill each %.0f ms, seed %" PRIu32 "\n", argv[1], jobs, k.mean, seed);
     fflush(stdout);
+    if (!k.plan.store->begin(&k.plan, k.plan.url, sizeof(k.plan.url)))
+        return 2;
     int wrong = run(&k);
     if (wrong == 0)
         remove_folder(folder);
     else
         printf("%d things are WRONG; %s is kept\n", wrong, folder);
+    k.plan.store->end();
     return wrong != 0;
 }

@@ -16,25 +16,25 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <neoq/sqlite.h>
-#include <sqlite3.h>
-
 /* A killed run costs a retry, and the oldest job is claimed first: the same few are hit again and again. */
 enum { RETRIES = 90 };
 static const neoq_duration no_waits[RETRIES];
 
 /* ---- plan ------------------------------------------------------------------------------- */
 
-void plan_make(plan *p, const char *folder, uint32_t jobs, uint32_t seed)
+bool plan_make(plan *p, const char *store, const char *folder, uint32_t jobs, uint32_t seed)
 {
+    static const crash_store *const stores[] = {&crash_sqlite, &crash_postgres, &crash_postgres_server};
     *p = (plan){.seed = seed};
+    for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++)
+        if (strcmp(stores[i]->name, store) == 0)
+            p->store = stores[i];
     snprintf(p->folder, sizeof(p->folder), "%s", folder);
-    snprintf(p->path, sizeof(p->path), "%s/jobs.db", folder);
-    snprintf(p->url, sizeof(p->url), "sqlite:%s", p->path);
     for (int i = 0; i < SINGLES; i++)
         p->counts[i] = jobs / 10;
     p->counts[EXACT] = jobs / 50;
     p->counts[BATCHES] = jobs - SINGLES * p->counts[0] - p->counts[EXACT];
+    return p->store != NULL;
 }
 
 void plan_id(const plan *p, uint32_t n, char id[37])
@@ -84,7 +84,7 @@ __attribute__((format(printf, 2, 3))) static void note(int fd, const char *forma
 typedef struct stream {
     const plan *plan;
     neoq *nq;
-    sqlite3 *db; /* of EXACT */
+    void *db; /* of EXACT */
     int number, log;
     uint32_t next;      /* the first job that was never asked for */
     uint32_t in_flight; /* the last so many of these were not acknowledged */
@@ -127,33 +127,62 @@ static neoq_job make_job(const stream *s, uint32_t n, char payload[32])
     };
 }
 
+static void doze(long microseconds)
+{
+    nanosleep(&(struct timespec){.tv_nsec = microseconds * 1000}, NULL);
+}
+
+/* Whether it may be so because the server is away; then it is given a moment. */
+static bool is_away(const plan *p, int status)
+{
+    bool away =
+        p->store->may_be_away && (status == NEOQ_EBACKEND || status == NEOQ_ETIMEOUT || status == NEOQ_EUNKNOWN);
+    if (away)
+        doze(20000);
+    return away;
+}
+
+/* Where it was not stored it is asked for again, and where that is not known it is not. */
 static void ask_for_one(stream *s, uint32_t n)
 {
-    char payload[32], id[NEOQ_ID_SIZE] = "";
+    int status;
+    char payload[32], id[NEOQ_ID_SIZE];
     neoq_job job = make_job(s, n, payload);
-    note(s->log, "a %" PRIu32 " 1", n);
-    int status = neoq_enqueue(s->nq, &job, id);
+    do {
+        id[0] = '\0';
+        note(s->log, "a %" PRIu32 " 1", n);
+        status = neoq_enqueue(s->nq, &job, id);
+    } while (status != NEOQ_OK && is_away(s->plan, status) && status != NEOQ_EUNKNOWN);
     if (status == NEOQ_OK)
         note(s->log, "k %" PRIu32 " 1 %s", n, id);
-    else
+    else if (status != NEOQ_EUNKNOWN || !s->plan->store->may_be_away)
         note(s->log, "x enqueue %" PRIu32 ": %s: %s", n, neoq_status_name(status), neoq_error_message());
+}
+
+static int ask_for_these(neoq *nq, const neoq_job *jobs, uint32_t count)
+{
+    static neoq_enqueued results[BATCH_MAX];
+    int status = neoq_enqueue_many(nq, jobs, count, results);
+    for (uint32_t i = 0; i < count && status == NEOQ_OK; i++)
+        if (results[i].status != NEOQ_OK || strcmp(results[i].id, jobs[i].id) != 0)
+            status = results[i].status != NEOQ_OK ? results[i].status : NEOQ_ESTATE;
+    return status;
 }
 
 static void ask_for_many(stream *s, uint32_t first, uint32_t count)
 {
     static neoq_job jobs[BATCH_MAX];
     static char payloads[BATCH_MAX][32], ids[BATCH_MAX][37];
-    static neoq_enqueued results[BATCH_MAX];
+    int status;
     for (uint32_t i = 0; i < count; i++) {
         jobs[i] = make_job(s, first + i, payloads[i]);
         plan_id(s->plan, first + i, ids[i]);
         jobs[i].id = ids[i];
     }
-    note(s->log, "a %" PRIu32 " %" PRIu32, first, count);
-    int status = neoq_enqueue_many(s->nq, jobs, count, results);
-    for (uint32_t i = 0; i < count && status == NEOQ_OK; i++)
-        if (results[i].status != NEOQ_OK || strcmp(results[i].id, ids[i]) != 0)
-            status = results[i].status != NEOQ_OK ? results[i].status : NEOQ_ESTATE;
+    do {
+        note(s->log, "a %" PRIu32 " %" PRIu32, first, count);
+        status = ask_for_these(s->nq, jobs, count);
+    } while (status != NEOQ_OK && is_away(s->plan, status));
     if (status == NEOQ_OK)
         note(s->log, "k %" PRIu32 " %" PRIu32 " %s", first, count, count == 1 ? ids[0] : "-");
     else
@@ -161,41 +190,46 @@ static void ask_for_many(stream *s, uint32_t first, uint32_t count)
              neoq_error_message());
 }
 
-/* Runs sql, waiting for others that write. */
-static int sql_do(sqlite3 *db, const char *sql)
+/* Up to the commit. Where it fails all is rolled back. */
+static int begin_wish(stream *s, uint32_t n, char id[NEOQ_ID_SIZE])
 {
-    return sqlite3_exec(db, sql, NULL, NULL, NULL);
+    const crash_store *store = s->plan->store;
+    char payload[32], sql[100];
+    neoq_job job = make_job(s, n, payload);
+    snprintf(sql, sizeof(sql), "INSERT INTO crash_wishes VALUES(%" PRIu32 ")", n);
+    if (!s->db && !(s->db = store->connect(s->plan)))
+        return NEOQ_EBACKEND;
+    bool begun = store->run(s->db, "BEGIN") && store->run(s->db, sql);
+    return begun ? store->enqueue(s->nq, s->db, &job, id) : NEOQ_EBACKEND;
 }
 
-static sqlite3 *open_database(const plan *p)
+static void drop_connection(stream *s)
 {
-    sqlite3 *db;
-    if (sqlite3_open_v2(p->path, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK) {
-        fprintf(stderr, "%s: %s\n", p->path, sqlite3_errmsg(db));
-        _exit(4);
-    }
-    sqlite3_busy_timeout(db, 60000);
-    return db;
+    s->plan->store->disconnect(s->db);
+    s->db = NULL;
 }
 
 /* The job and its row of crash_wishes: both or neither. */
 static void wish_for_one(stream *s, uint32_t n)
 {
-    char payload[32], id[NEOQ_ID_SIZE] = "", sql[100];
-    neoq_job job = make_job(s, n, payload);
+    const crash_store *store = s->plan->store;
+    char id[NEOQ_ID_SIZE] = "";
     note(s->log, "a %" PRIu32 " 1", n);
-    snprintf(sql, sizeof(sql), "INSERT INTO crash_wishes VALUES(%" PRIu32 ")", n);
-    bool done = sql_do(s->db, "BEGIN IMMEDIATE") == SQLITE_OK && sql_do(s->db, sql) == SQLITE_OK;
-    int status = done ? neoq_sqlite_enqueue(s->nq, s->db, &job, id) : NEOQ_EBACKEND;
+    int status;
+    while ((status = begin_wish(s, n, id)) != NEOQ_OK && is_away(s->plan, status))
+        drop_connection(s);
     if (status == NEOQ_OK && n % 16 == 15) {
-        sql_do(s->db, "ROLLBACK");
+        store->run(s->db, "ROLLBACK");
         note(s->log, "r %" PRIu32 " 1", n);
-    } else if (status == NEOQ_OK && sql_do(s->db, "COMMIT") == SQLITE_OK) {
+    } else if (status == NEOQ_OK && store->run(s->db, "COMMIT")) {
         note(s->log, "k %" PRIu32 " 1 %s", n, id);
-    } else {
+        return;
+    } else if (status != NEOQ_OK || !store->may_be_away) {
         note(s->log, "x wish %" PRIu32 ": %s: %s; %s", n, neoq_status_name(status), neoq_error_message(),
-             sqlite3_errmsg(s->db));
+             s->db ? store->words(s->db) : "");
     }
+    if (store->may_be_away) /* it may be a broken one */
+        drop_connection(s);
 }
 
 static void *produce(void *arg)
@@ -233,10 +267,8 @@ static int producer(const plan *p, neoq *nq, int slot)
             pthread_join(threads[i], NULL);
     } else {
         open_stream(&streams[0], p, nq, slot == 1 ? BATCHES : EXACT);
-        if (slot == 2)
-            streams[0].db = open_database(p);
         produce(&streams[0]);
-        sqlite3_close(streams[0].db);
+        p->store->disconnect(streams[0].db);
     }
     return 0;
 }
@@ -247,11 +279,6 @@ typedef struct worker {
     const plan *plan;
     int log;
 } worker;
-
-static void doze(long microseconds)
-{
-    nanosleep(&(struct timespec){.tv_nsec = microseconds * 1000}, NULL);
-}
 
 /* Which job is it? False if it is none that can have been asked for. */
 static bool recognize(const worker *w, const neoq_job *job, uint32_t *number, uint32_t *n)
@@ -299,9 +326,17 @@ static int handle(neoq_ctx *ctx, void *arg)
 }
 
 /* The row of crash_effects and the end of the job: both or neither. */
+static int take_effect(const worker *w, neoq_ctx *ctx, void *db, const char *effect)
+{
+    const crash_store *store = w->plan->store;
+    bool begun = db && store->run(db, "BEGIN") && store->run(db, effect);
+    return begun ? store->finish(ctx, db) : NEOQ_EBACKEND;
+}
+
 static int handle_exactly(neoq_ctx *ctx, void *arg)
 {
     const worker *w = arg;
+    const crash_store *store = w->plan->store;
     const neoq_job *job = neoq_ctx_job(ctx);
     uint32_t number, n;
     int result = NEOQ_OK;
@@ -311,19 +346,19 @@ static int handle_exactly(neoq_ctx *ctx, void *arg)
     note(w->log, "b %" PRIu32 " %" PRIu32 " %" PRId64 " %s", number, n, job->epoch, job->id);
     if (ends_otherwise(ctx, job, chance_of(number, n), &result))
         return result;
-    sqlite3 *db = open_database(w->plan);
     snprintf(sql, sizeof(sql), "INSERT INTO crash_effects VALUES(%" PRIu32 ", %" PRId64 ")", n, job->epoch);
-    bool done = sql_do(db, "BEGIN IMMEDIATE") == SQLITE_OK && sql_do(db, sql) == SQLITE_OK;
-    result = done ? neoq_sqlite_finish(ctx, db) : NEOQ_EBACKEND;
+    void *db = store->connect(w->plan);
+    result = take_effect(w, ctx, db, sql);
     note(w->log, "d %" PRIu32 " %" PRIu32 " %" PRId64 " %s", number, n, job->epoch, job->id);
-    if (result == NEOQ_OK && sql_do(db, "COMMIT") == SQLITE_OK) {
-        sqlite3_close(db);
+    if (result == NEOQ_OK && store->run(db, "COMMIT")) {
+        store->disconnect(db);
         return NEOQ_OK;
     }
-    if (result != NEOQ_ELOST)
+    bool may_be = result == NEOQ_ELOST || (result == NEOQ_OK && store->may_be_away) || is_away(w->plan, result);
+    if (!may_be)
         note(w->log, "x finish of %s: %s: %s; %s", job->id, neoq_status_name(result), neoq_error_message(),
-             sqlite3_errmsg(db));
-    sqlite3_close(db); /* rolls back */
+             db ? store->words(db) : "");
+    store->disconnect(db); /* rolls back */
     return neoq_fail(ctx, "rolled back");
 }
 
@@ -346,26 +381,36 @@ static int work(const plan *p, neoq *nq, int slot)
 
 /* ---- life ------------------------------------------------------------------------------- */
 
+static void hush(neoq_log_level level, const char *message, void *arg)
+{
+    (void)arg;
+    if (getenv("NEOQ_TEST_LOG"))
+        fprintf(stderr, "%d: log %d: %s\n", (int)getpid(), (int)level, message);
+}
+
+static int open_store(const plan *p, neoq **nq)
+{
+    int status, attempts = 0;
+    neoq_options options = {.log_level = NEOQ_LOG_ERROR,
+                            .log = p->store->may_be_away ? hush : NULL,
+                            .job_check_interval = NEOQ_MILLISECONDS(50),
+                            .lease = NEOQ_MILLISECONDS(600)};
+    while ((status = neoq_open(nq, p->url, &options)) != NEOQ_OK && ++attempts < 1000 && is_away(p, status))
+        ;
+    return status;
+}
+
 int victim_main(const plan *p, int slot)
 {
     neoq *nq;
-    neoq_options options = {.log_level = NEOQ_LOG_ERROR,
-                            .job_check_interval = NEOQ_MILLISECONDS(50),
-                            .lease = NEOQ_MILLISECONDS(600)};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    int status = neoq_open(&nq, p->url, &options);
+    int status = open_store(p, &nq);
     if (status != NEOQ_OK) {
         fprintf(stderr, "victim %d cannot open the store: %s: %s\n", slot, neoq_status_name(status),
                 neoq_error_message());
         return 3;
     }
-    sqlite3 *db = open_database(p);
-    status = sql_do(db, "CREATE TABLE IF NOT EXISTS crash_wishes(n);"
-                        "CREATE TABLE IF NOT EXISTS crash_effects(n, epoch)");
-    if (status != SQLITE_OK)
-        fprintf(stderr, "victim %d: %s\n", slot, sqlite3_errmsg(db));
-    sqlite3_close(db);
-    if (status != SQLITE_OK)
+    if (p->store->prepare && !p->store->prepare(p))
         return 4;
     int result = slot < PRODUCERS ? producer(p, nq, slot) : work(p, nq, slot);
     neoq_close(nq);
