@@ -331,7 +331,8 @@ static void test_workers_are_listed(void **state)
     assert_string_equal(host, worker.host);
     assert_true(strlen(worker.id) > 0);
     assert_true(worker.started_at > 0 && worker.seen_at >= worker.started_at);
-    assert_true(worker.seen_at <= neoq_now());
+    /* By the store's clock, which a server's is known no better than to the time that its answer takes. */
+    assert_true(worker.seen_at <= neoq_now() + (store_is_postgres() ? NEOQ_SECONDS(5) : 0));
     gate_open(&hold);
 }
 

@@ -7,7 +7,7 @@
 
 #include <stdatomic.h>
 
-#include <libpq-fe.h>
+#include "backend/postgres/libpq.h"
 
 #include <neoq/backend.h>
 

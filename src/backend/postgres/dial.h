@@ -5,7 +5,7 @@
 #ifndef NQ_POSTGRES_DIAL_H
 #define NQ_POSTGRES_DIAL_H
 
-#include <libpq-fe.h>
+#include "backend/postgres/libpq.h"
 
 #include "backend/postgres/failure.h"
 #include "backend/postgres/url.h"

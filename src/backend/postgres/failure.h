@@ -8,7 +8,7 @@
 #ifndef NQ_POSTGRES_FAILURE_H
 #define NQ_POSTGRES_FAILURE_H
 
-#include <libpq-fe.h>
+#include "backend/postgres/libpq.h"
 
 #include <neoq/backend.h>
 

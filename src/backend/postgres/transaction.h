@@ -5,7 +5,7 @@
 #ifndef NQ_POSTGRES_TRANSACTION_H
 #define NQ_POSTGRES_TRANSACTION_H
 
-#include <libpq-fe.h>
+#include "backend/postgres/libpq.h"
 
 #include "backend/postgres/values.h"
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <libpq-fe.h>
+#include "backend/postgres/libpq.h"
 
 #include "base/buffer.h"
 #include "base/error.h"
@@ -513,6 +513,8 @@ int pg_settings_parse(pg_settings *out, const char *url, const neoq_options *opt
 {
     nq_buffer rest = {0};
     int status = set_defaults(out, options);
+    if (status == NEOQ_OK)
+        status = pg_load_libpq();
     nq_buffer_reserve(&rest, strlen(url));
     if (status == NEOQ_OK && is_url(url))
         status = strip_url(out, url, &rest);
