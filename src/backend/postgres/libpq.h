@@ -16,7 +16,8 @@ int pg_load_libpq(void);
 
 #define PG_LIBPQ_FUNCTIONS(X)                                                                                        \
     X(PQbackendPID)                                                                                                  \
-    X(PQclear) X(PQconndefaults) X(PQconnectPoll) X(PQconnectStartParams) X(PQconninfoFree) X(PQconninfoParse)       \
+    X(PQclear)                                                                                                       \
+    X(PQconndefaults) X(PQconnectPoll) X(PQconnectStartParams) X(PQconninfoFree) X(PQconninfoParse)                  \
         X(PQconsumeInput) X(PQdb) X(PQenterPipelineMode) X(PQerrorMessage) X(PQescapeIdentifier) X(PQexecParams)     \
             X(PQexitPipelineMode) X(PQfinish) X(PQflush) X(PQfreemem) X(PQgetResult) X(PQgetisnull) X(PQgetlength)   \
                 X(PQgetvalue) X(PQhost) X(PQisBusy) X(PQnotifies) X(PQntuples) X(PQparameterStatus)                  \
