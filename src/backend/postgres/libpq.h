@@ -14,18 +14,17 @@
 /* Loads it, once a process: before any other call. NEOQ_EUNSUPPORTED: it is not there. Any thread. */
 int pg_load_libpq(void);
 
-#define PG_LIBPQ_FUNCTIONS(X)                                                                                        \
-    X(PQbackendPID)                                                                                                  \
-    X(PQclear)                                                                                                       \
-    X(PQconndefaults) X(PQconnectPoll) X(PQconnectStartParams) X(PQconninfoFree) X(PQconninfoParse)                  \
-        X(PQconsumeInput) X(PQdb) X(PQenterPipelineMode) X(PQerrorMessage) X(PQescapeIdentifier) X(PQexecParams)     \
-            X(PQexitPipelineMode) X(PQfinish) X(PQflush) X(PQfreemem) X(PQgetResult) X(PQgetisnull) X(PQgetlength)   \
-                X(PQgetvalue) X(PQhost) X(PQisBusy) X(PQnotifies) X(PQntuples) X(PQparameterStatus)                  \
-                    X(PQpipelineStatus) X(PQpipelineSync) X(PQport) X(PQresultErrorField) X(PQresultErrorMessage)    \
-                        X(PQresultStatus) X(PQsendPrepare) X(PQsendQuery) X(PQsendQueryParams)                       \
-                            X(PQsendQueryPrepared) X(PQserverVersion) X(PQsetErrorVerbosity) X(PQsetNoticeReceiver)  \
-                                X(PQsetnonblocking) X(PQsocket) X(PQsslInUse) X(PQstatus) X(PQtransactionStatus)     \
-                                    X(PQuser)
+/* clang-format off */
+#define PG_LIBPQ_FUNCTIONS(X) \
+    X(PQbackendPID) X(PQclear) X(PQconndefaults) X(PQconnectPoll) X(PQconnectStartParams) X(PQconninfoFree) \
+    X(PQconninfoParse) X(PQconsumeInput) X(PQdb) X(PQenterPipelineMode) X(PQerrorMessage) X(PQescapeIdentifier) \
+    X(PQexecParams) X(PQexitPipelineMode) X(PQfinish) X(PQflush) X(PQfreemem) X(PQgetResult) X(PQgetisnull) \
+    X(PQgetlength) X(PQgetvalue) X(PQhost) X(PQisBusy) X(PQnotifies) X(PQntuples) X(PQparameterStatus) \
+    X(PQpipelineStatus) X(PQpipelineSync) X(PQport) X(PQresultErrorField) X(PQresultErrorMessage) X(PQresultStatus) \
+    X(PQsendPrepare) X(PQsendQuery) X(PQsendQueryParams) X(PQsendQueryPrepared) X(PQserverVersion) \
+    X(PQsetErrorVerbosity) X(PQsetNoticeReceiver) X(PQsetnonblocking) X(PQsocket) X(PQsslInUse) X(PQstatus) \
+    X(PQtransactionStatus) X(PQuser)
+/* clang-format on */
 
 /* Filled by pg_load_libpq(), and the same from then on. */
 extern struct pg_libpq {
