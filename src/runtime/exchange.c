@@ -143,6 +143,8 @@ static size_t plan_claims(neoq *nq, trip *t, nq_queue *want)
 
 static void plan_settlement(const neoq *nq, const neoq_ctx *ctx, neoq_time now, neoq_settlement *s)
 {
+    /* A clock may be set back meanwhile, but nothing ends before it began. */
+    now = now < ctx->claimed.job.ran_at ? ctx->claimed.job.ran_at : now;
     const nq_transition_input input = {
         .outcome = ctx->end.outcome,
         .wait = ctx->end.wait,

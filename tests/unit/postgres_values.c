@@ -194,6 +194,8 @@ static void arrays_of_every_type_arrive(void **state)
 
 int main(void)
 {
+    if (pg_load_libpq() != NEOQ_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_have_their_highest_byte_first),
         cmocka_unit_test(null_and_nothing_are_told_apart),
