@@ -40,6 +40,18 @@ void pg_batch_free(pg_batch *batch)
 
 /* ---- queues ----------------------------------------------------------------------------- */
 
+/* What was to be done "now" by this machine's clock is so by the server's; an instant that somebody named stays. */
+static void set_times(neoq_store *store, pg_batch *batch)
+{
+    neoq_duration shift = pg_shift(store);
+    for (size_t i = 0; i < batch->count; i++) {
+        pg_entry *entry = &batch->entries[i];
+        entry->created_at = entry->job->created_at + shift;
+        entry->run_after =
+            entry->job->run_after == entry->job->created_at ? entry->created_at : entry->job->run_after;
+    }
+}
+
 /* Fills in what is remembered; how many are missing. */
 static size_t address_known(neoq_store *store, pg_batch *batch)
 {
@@ -132,6 +144,7 @@ static int in_order(const void *a, const void *b)
 
 int pg_batch_address(neoq_store *store, pg_batch *batch)
 {
+    set_times(store, batch);
     if (address_known(store, batch) > 0) {
         int status = look_up_queues(store, batch);
         if (status != NEOQ_OK)
@@ -197,9 +210,9 @@ static void put_column(pg_build *b, pg_batch *batch, pg_type type, put_item put)
 
 static bool put_created_at(pg_build *b, const pg_entry *e)
 {
-    bool same = e->job->created_at == e->job->run_after;
+    bool same = e->created_at == e->run_after;
     if (b)
-        pg_put_int8_or_null(b, same ? 0 : e->job->created_at);
+        pg_put_int8_or_null(b, same ? 0 : e->created_at);
     return !same;
 }
 
@@ -281,7 +294,7 @@ static void put_numbers(pg_build *b, const pg_batch *batch)
     pg_array_end(b);
     pg_array_begin(b, PG_INT8);
     for (size_t i = 0; i < batch->count; i++)
-        pg_put_int8(b, batch->entries[i].job->run_after);
+        pg_put_int8(b, batch->entries[i].run_after);
     pg_array_end(b);
 }
 

@@ -18,7 +18,8 @@ enum {
     RESCAN_LEAST_US = 10000,
 };
 
-static const pg_place first_place = {.rank = INT32_MIN, .run_after = INT64_MIN, .arrival = INT64_MIN};
+static const pg_place first_place = {.rank = INT32_MIN, .run_after = INT64_MIN, .arrival = INT64_MIN},
+                      beyond_all = {.rank = INT32_MAX, .run_after = INT64_MAX, .arrival = INT64_MAX};
 
 bool pg_ask_plan(neoq_store *store, pg_ask *ask, const neoq_claim *claim)
 {
@@ -31,21 +32,30 @@ bool pg_ask_plan(neoq_store *store, pg_ask *ask, const neoq_claim *claim)
         ask->skipping = queue->skipping && store->clock->steady(store->clock) < queue->rescan_at;
         if (ask->skipping)
             ask->from = queue->from;
+        queue->low = beyond_all;
     }
     pthread_mutex_unlock(&store->queue_mutex);
     return queue != NULL;
 }
 
+/* The next claim may begin at `last`, but not behind what came in meanwhile. */
+static void go_on_from(pg_queue *queue, const pg_place *last)
+{
+    queue->from = pg_compare_places(&queue->low, last) < 0 ? queue->low : *last;
+}
+
 /* A claim from the first job on: is the next to begin further on? */
-static void learn(pg_queue *queue, const pg_ask *ask, int64_t duration, int64_t steady)
+static void learn(pg_queue *queue, const pg_ask *ask, int64_t duration, int64_t steady, neoq_duration most)
 {
     bool was_dear = queue->dear;
     int64_t pause = duration * RESCAN_SHARE;
     queue->dear = duration > DEAR_US + (int64_t)ask->got * A_ROW_US;
-    queue->rescan_at = steady + (pause > RESCAN_LEAST_US ? pause : RESCAN_LEAST_US);
+    if (pause < RESCAN_LEAST_US)
+        pause = RESCAN_LEAST_US;
+    queue->rescan_at = steady + (pause < most ? pause : most);
     bool draining = ask->got >= FULL_BATCH && ask->got == ask->left;
     if (ask->got > 0)
-        queue->from = ask->last;
+        go_on_from(queue, &ask->last);
     /* Once may be chance. Where nothing was got, `from` is where the queue ended before. */
     queue->skipping = draining || (queue->dear && was_dear && (ask->got > 0 || queue->from.run_after != 0));
 }
@@ -57,15 +67,15 @@ bool pg_ask_note(neoq_store *store, pg_ask *ask, int64_t duration)
     pthread_mutex_lock(&store->queue_mutex);
     pg_queue *queue = pg_queue_known(store, ask->claim->queue);
     if (queue && !ask->skipping) {
-        learn(queue, ask, duration, steady);
+        learn(queue, ask, duration, steady, store->options->poll_interval);
     } else if (queue && ask->got == ask->left) {
-        queue->from = ask->last;
+        go_on_from(queue, &ask->last);
     } else if (queue && queue->dear && steady < queue->rescan_at) {
-        neoq_time soon = pg_pool_now(store->pool) + queue->rescan_at - steady;
+        neoq_time soon = pg_now(store) + queue->rescan_at - steady;
         if (queue->due == 0 || queue->due > soon)
             queue->due = soon;
         if (ask->got > 0)
-            queue->from = ask->last;
+            go_on_from(queue, &ask->last);
     } else {
         again = true;
     }
@@ -79,17 +89,13 @@ bool pg_ask_note(neoq_store *store, pg_ask *ask, int64_t duration)
     return again;
 }
 
-void pg_note_return(neoq_store *store, pg_queue *queue, neoq_time due)
+void pg_note_return(neoq_store *store, pg_queue *queue, int32_t rank, neoq_time run_after)
 {
+    neoq_time now = pg_now(store);
     pthread_mutex_lock(&store->queue_mutex);
-    for (size_t i = 0; !queue && i < PG_QUEUE_BUCKETS; i++)
-        for (pg_queue *each = store->queues[i]; each; each = each->next)
-            each->skipping = false;
-    if (queue) {
-        queue->skipping = false;
-        if (due > 0 && (queue->due == 0 || due < queue->due))
-            queue->due = due;
-    }
+    pg_queue_lower(queue, rank, run_after);
+    if (run_after > now && (queue->due == 0 || run_after < queue->due))
+        queue->due = run_after;
     pthread_mutex_unlock(&store->queue_mutex);
 }
 

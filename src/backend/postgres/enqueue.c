@@ -75,12 +75,10 @@ static void note_arrivals(neoq_store *store, const pg_batch *batch)
             queue = pg_queue_known(store, job->queue);
         if (!queue)
             continue;
-        int32_t rank = pg_rank_of(job->priority);
-        if (queue->skipping &&
-            (rank < queue->from.rank || (rank == queue->from.rank && job->run_after < queue->from.run_after)))
-            queue->skipping = false;
-        if (job->state == NEOQ_SCHEDULED && (queue->due == 0 || job->run_after < queue->due))
-            queue->due = job->run_after;
+        neoq_time run_after = batch->entries[i].run_after;
+        pg_queue_lower(queue, pg_rank_of(job->priority), run_after);
+        if (job->state == NEOQ_SCHEDULED && (queue->due == 0 || run_after < queue->due))
+            queue->due = run_after;
     }
     pthread_mutex_unlock(&store->queue_mutex);
 }

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/uuid.h"
+#include "job/job.h"
 
 /* What an exchange still has to ask for. */
 typedef struct trip {
@@ -20,6 +21,7 @@ typedef struct trip {
     pg_ask **open; /* asks that are not over */
     size_t open_count;
     bool first, lost;
+    neoq_duration shift; /* from this machine's time to the server's */
 } trip;
 
 /* The rows of exchange(): their kinds and columns. */
@@ -41,6 +43,24 @@ static void put_id(pg_build *b, const neoq_settlement *s)
         pg_put_uuid(b, ((const pg_hold *)s->hold)->id);
     else
         pg_put_uuid(b, nq_uuid_parse(s->id, raw) ? raw : NULL);
+}
+
+/* An instant that the runtime reckoned from its own clock, by the server's. */
+static neoq_time server_time(const trip *t, neoq_time at)
+{
+    return at > 0 && at < NQ_TIME_MAX ? at + t->shift : at;
+}
+
+/* A job that is given back keeps the run_after that it had. */
+static neoq_time due_time(const trip *t, const neoq_settlement *s)
+{
+    return s->state == NEOQ_RETRYING || s->state == NEOQ_SCHEDULED ? server_time(t, s->run_after) : s->run_after;
+}
+
+static neoq_time finish_time(const trip *t, const neoq_settlement *s)
+{
+    neoq_time at = server_time(t, s->finished_at);
+    return at > s->started_at ? at : s->started_at;
 }
 
 /* An array with one item of each settlement s. */
@@ -65,15 +85,15 @@ static void put_settlements(pg_build *b, const trip *t)
     WHOLE(PG_INT4, pg_put_int4(b, (int32_t)s->epoch));
     WHOLE(PG_INT4, pg_put_int4(b, (int32_t)s->state));
     WHOLE(PG_BOOL, pg_put_bool(b, s->forget));
-    WHOLE(PG_INT8, pg_put_int8(b, s->run_after));
-    WHOLE(PG_INT8, pg_put_int8(b, s->keep_until));
-    WHOLE(PG_INT8, pg_put_int8(b, s->cancel_keep_until));
+    WHOLE(PG_INT8, pg_put_int8(b, due_time(t, s)));
+    WHOLE(PG_INT8, pg_put_int8(b, server_time(t, s->keep_until)));
+    WHOLE(PG_INT8, pg_put_int8(b, server_time(t, s->cancel_keep_until)));
     WHOLE(PG_TEXT, pg_put_text(b, s->error));
     WHOLE(PG_BYTEA, pg_put_bytea(b, s->result, s->result_size));
     WHOLE(PG_BOOL, pg_put_bool(b, s->slow_down));
     WHOLE(PG_TEXT, pg_put_text(b, s->outcome));
     WHOLE(PG_INT8, pg_put_int8(b, s->started_at));
-    WHOLE(PG_INT8, pg_put_int8(b, s->finished_at));
+    WHOLE(PG_INT8, pg_put_int8(b, finish_time(t, s)));
     WHOLE(PG_INT4, pg_put_int4(b, s->exit_code));
     WHOLE(PG_INT4, pg_put_int4(b, s->signal));
     WHOLE(PG_INT8, pg_put_int8(b, s->cpu_time));
@@ -152,21 +172,18 @@ static void read_lost(const trip *t)
     }
 }
 
-/* Other processes are told of what they would not find by their own next poll. */
-static void note_returns(neoq_store *store, neoq_settlement **list, size_t count)
+static void note_returns(neoq_store *store, const trip *t)
 {
-    bool soon = false;
-    neoq_time poll = pg_now(store) + store->options->poll_interval;
-    for (size_t i = 0; i < count; i++) {
-        const neoq_settlement *s = list[i];
+    for (size_t i = 0; i < t->whole_count; i++) {
+        const neoq_settlement *s = t->whole[i];
         if (s->status != NEOQ_OK || s->state >= NEOQ_DONE)
             continue;
         const pg_hold *hold = s->hold;
-        pg_note_return(store, hold ? hold->queue : NULL, s->state == NEOQ_READY ? 0 : s->run_after);
-        soon |= s->state == NEOQ_READY || s->run_after < poll;
+        if (hold && hold->queue)
+            pg_note_return(store, hold->queue, hold->place.rank, due_time(t, s));
+        else
+            pg_queues_rewind(store);
     }
-    if (soon)
-        pg_bell_announce(store->bell);
 }
 
 static void note_queue(neoq_store *store, const pg_ask *ask, const PGresult *rows, int row)
@@ -209,7 +226,7 @@ static int read_answer(neoq_store *store, trip *t, const PGresult *rows)
         }
     }
     read_lost(t);
-    note_returns(store, t->whole, t->whole_count);
+    note_returns(store, t);
     for (size_t i = 0; i < t->plain_count; i++)
         if (t->plain[i]->status == NEOQ_ELOST)
             t->whole[missed++] = t->plain[i];
@@ -224,19 +241,10 @@ typedef struct claimed_row {
     pg_place place;
 } claimed_row;
 
-static int compare_places(const pg_place *a, const pg_place *b)
-{
-    if (a->rank != b->rank)
-        return a->rank < b->rank ? -1 : 1;
-    if (a->run_after != b->run_after)
-        return a->run_after < b->run_after ? -1 : 1;
-    return (a->arrival > b->arrival) - (a->arrival < b->arrival);
-}
-
 static int in_order(const void *a, const void *b)
 {
     const claimed_row *x = a, *y = b;
-    return x->ask != y->ask ? x->ask - y->ask : compare_places(&x->place, &y->place);
+    return x->ask != y->ask ? x->ask - y->ask : pg_compare_places(&x->place, &y->place);
 }
 
 static void take_rows(const PGresult *rows, claimed_row *list, int count)
@@ -355,7 +363,7 @@ static int go_round(neoq_store *store, trip *t)
 static int by_claim(const void *a, const void *b)
 {
     const pg_hold *x = ((const neoq_claimed *)a)->hold, *y = ((const neoq_claimed *)b)->hold;
-    return x->claim != y->claim ? x->claim - y->claim : compare_places(&x->place, &y->place);
+    return x->claim != y->claim ? x->claim - y->claim : pg_compare_places(&x->place, &y->place);
 }
 
 /* As if nothing had been done: what was settled is found out when it is asked for again, what was claimed is given back. */
@@ -369,7 +377,7 @@ static void undo(neoq_store *store, neoq_exchange *x)
 
 int pg_exchange_once(neoq_store *store, neoq_exchange *x)
 {
-    trip t = {.x = x, .first = true};
+    trip t = {.x = x, .first = true, .shift = pg_shift(store)};
     int status = start(store, &t);
     while (status == NEOQ_OK && (t.first || t.whole_count > 0 || t.open_count > 0)) {
         size_t runs = x->run_count;
@@ -407,10 +415,13 @@ int pg_exchange(neoq_store *store, neoq_exchange *x)
     int status = x->worker ? pg_give_back_strays(store, x->worker) : NEOQ_OK;
     if (status != NEOQ_OK)
         return status;
+    neoq_time begun = pg_now(store); /* what falls due while it is asked is not forgotten */
     pthread_rwlock_rdlock(&store->exchange_lock);
     status = pg_exchange_once(store, x);
     pthread_rwlock_unlock(&store->exchange_lock);
-    x->next_due = pg_next_due(store, pg_now(store));
+    x->next_due = pg_next_due(store, begun);
+    if (x->next_due > 0)
+        x->next_due -= pg_shift(store);
     if (status == NEOQ_OK && gave_back(x))
         pg_bell_announce(store->bell);
     return status;

@@ -58,9 +58,9 @@ bool pg_ask_plan(neoq_store *store, pg_ask *ask, const neoq_claim *claim);
 /* Takes note of what it got in an exchange of that duration, beyond what its settlements explain, and says whether it is
  * to go on: from the first job again, because it began further on and came back short. */
 bool pg_ask_note(neoq_store *store, pg_ask *ask, int64_t duration);
-/* Jobs of this queue (NULL: of any) came back to wait; due: when they are to be run, 0 = now. */
-void pg_note_return(neoq_store *store, pg_queue *queue, neoq_time due);
-/* The first instant at which a job of a queue falls due that was ever asked for here; 0 = none. */
+/* A job of this queue came back to wait. */
+void pg_note_return(neoq_store *store, pg_queue *queue, int32_t rank, neoq_time run_after);
+/* The first instant after now at which a job of a queue falls due that was ever asked for here; 0 = none. */
 neoq_time pg_next_due(neoq_store *store, neoq_time now);
 
 #endif

@@ -27,6 +27,7 @@ bool pg_hold_run(neoq_store *store, const PGresult *rows, int row, int column, i
     *hold = (pg_hold){.queue = pg_queue_known(store, name), .tid = pg_tid_at(rows, row, tid_column)};
     pthread_mutex_unlock(&store->queue_mutex);
     memcpy(hold->id, pg_uuid(rows, row, column), sizeof hold->id);
+    hold->place = (pg_place){pg_rank_of(view.priority), view.run_after, INT64_MIN};
     run->job = *copy;
     run->hold = hold;
     pthread_mutex_lock(&store->hold_mutex);
@@ -110,7 +111,7 @@ static int give_back(neoq_store *store, const PGresult *rows)
             .run_after = pg_int(rows, row, 2),
             .outcome = "released",
             .started_at = pg_int(rows, row, 3),
-            .finished_at = pg_now(store),
+            .finished_at = store->clock->now(store->clock),
         };
         count++;
     }

@@ -194,7 +194,7 @@ static void read_unread(pg_bell *bell)
 uint64_t pg_bell_seen(pg_bell *bell)
 {
     if (pthread_mutex_trylock(&bell->mutex) == 0) {
-        if (bell->listening && pg_steady() - bell->heard > NEOQ_SECONDS(UNREAD_S))
+        if (bell->listening && !bell->reading && pg_steady() - bell->heard > NEOQ_SECONDS(UNREAD_S))
             read_unread(bell);
         pthread_mutex_unlock(&bell->mutex);
     }

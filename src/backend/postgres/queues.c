@@ -38,12 +38,30 @@ pg_queue *pg_queue_named(neoq_store *store, const char *name)
     return queue;
 }
 
+int pg_compare_places(const pg_place *a, const pg_place *b)
+{
+    if (a->rank != b->rank)
+        return a->rank < b->rank ? -1 : 1;
+    if (a->run_after != b->run_after)
+        return a->run_after < b->run_after ? -1 : 1;
+    return (a->arrival > b->arrival) - (a->arrival < b->arrival);
+}
+
+void pg_queue_lower(pg_queue *queue, int32_t rank, neoq_time run_after)
+{
+    pg_place place = {rank, run_after, INT64_MIN};
+    if (pg_compare_places(&place, &queue->from) < 0)
+        queue->from = place;
+    if (pg_compare_places(&place, &queue->low) < 0)
+        queue->low = place;
+}
+
 void pg_queues_rewind(neoq_store *store)
 {
     pthread_mutex_lock(&store->queue_mutex);
     for (size_t i = 0; i < PG_QUEUE_BUCKETS; i++)
         for (pg_queue *queue = store->queues[i]; queue; queue = queue->next)
-            queue->skipping = false;
+            pg_queue_lower(queue, INT32_MIN, INT64_MIN);
     pthread_mutex_unlock(&store->queue_mutex);
 }
 

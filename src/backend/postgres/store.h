@@ -36,7 +36,7 @@ typedef struct pg_queue {
 
     /* Claims begin at `from` while `skipping`, and from the first again at rescan_at, a steady instant (claims.c). */
     bool skipping, dear;
-    pg_place from;
+    pg_place from, low; /* low: the first of what came in since the last claim was sent */
     int64_t rescan_at;
     char name[];
 } pg_queue;
@@ -95,6 +95,8 @@ struct neoq_store {
 
 /* The time by which the store goes: the server's, or a virtual clock's. */
 neoq_time pg_now(neoq_store *store);
+/* What is to be added to an instant by this machine's clock to have it by the store's. */
+neoq_duration pg_shift(neoq_store *store);
 
 /* ---- queues by name (queues.c) ---------------------------------------------------------- */
 
@@ -102,6 +104,10 @@ neoq_time pg_now(neoq_store *store);
 pg_queue *pg_queue_named(neoq_store *store, const char *name);
 /* The same, but NULL where it is not remembered. */
 pg_queue *pg_queue_known(neoq_store *store, const char *name);
+/* By rank, run_after, arrival. */
+int pg_compare_places(const pg_place *a, const pg_place *b);
+/* A job came in there, or came back to wait: claims must not pass it by. queue_mutex is held. */
+void pg_queue_lower(pg_queue *queue, int32_t rank, neoq_time run_after);
 /* Claims look through all queues from the start: something may have come in before where they are. */
 void pg_queues_rewind(neoq_store *store);
 void pg_queues_free(neoq_store *store);
