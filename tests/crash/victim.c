@@ -368,8 +368,9 @@ static int work(const plan *p, neoq *nq, int slot)
     neoq_handler handlers[] = {{.queue = "work", .handle = handle, .arg = &w, .concurrency = 8},
                                {.queue = "exact", .handle = handle_exactly, .arg = &w, .concurrency = 2}};
     int status = NEOQ_OK;
-    for (int i = 0; i < 2 && status == NEOQ_OK; i++)
-        status = neoq_start(nq, &handlers[i]);
+    for (int i = 0, attempts = 0; i < 2 && status == NEOQ_OK; i++)
+        while ((status = neoq_start(nq, &handlers[i])) != NEOQ_OK && ++attempts < 1000 && is_away(p, status))
+            ;
     if (status == NEOQ_OK)
         status = neoq_run(nq);
     neoq_shutdown(nq, NEOQ_SECONDS(30)); /* w lives no longer than this */
