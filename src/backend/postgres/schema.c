@@ -108,8 +108,13 @@ int pg_schema_counts(pg_session *s, neoq_schema_info *info)
 int pg_schema_look(pg_session *s, neoq_schema_info *info)
 {
     int status = read_meta(s, info);
-    if (status == NEOQ_OK && info->version == 0)
-        return check_foreign(s);
+    if (status == NEOQ_OK && info->version == 0) {
+        int foreign = check_foreign(s);
+        if (foreign == NEOQ_ESCHEMA) /* or made by another neoq since meta was looked for */
+            status = read_meta(s, info);
+        if (status != NEOQ_OK || info->version == 0)
+            return status != NEOQ_OK ? status : foreign;
+    }
     if (status == NEOQ_OK && pg_schema_judge(info->version, info->compatible_from, PG_SCHEMA_VERSION,
                                              PG_SCHEMA_OLDEST) == PG_SCHEMA_TOO_NEW)
         return too_new(s, info);
