@@ -106,3 +106,14 @@ void nq_transition(const neoq_job *job, const nq_transition_input *input, neoq_s
     case NQ_LOST: fail(job, input, settlement); return;
     }
 }
+
+void nq_heed_cancel(neoq_settlement *s)
+{
+    s->cancelled = true;
+    if (s->state != NEOQ_DEAD)
+        s->keep_until = s->cancel_keep_until;
+    s->state = NEOQ_DEAD;
+    s->forget = false;
+    s->slow_down = false;
+    s->error = s->outcome = nq_outcome_word(NQ_CANCELLED);
+}

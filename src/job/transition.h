@@ -45,6 +45,9 @@ typedef struct nq_transition_input {
 /* Sets state, forget, run_after, keep_until and slow_down of the settlement; pure. job is as it was claimed. */
 void nq_transition(const neoq_job *job, const nq_transition_input *input, neoq_settlement *settlement);
 
+/* What becomes of a settlement once the store finds that the run's cancellation was asked for; pure. */
+void nq_heed_cancel(neoq_settlement *settlement);
+
 /*
  * The wait before the retry after a run that had `retries` retries before it: retries^4 + 15 + R * retries + 1 seconds,
  * R uniform in 0..29: Go neoq's CalculateBackoff, which is Sidekiq's. Stops growing at 10,000 retries.

@@ -148,14 +148,7 @@ static void heed_cancel(neoq_store *store, mem_job *job, neoq_settlement *settle
         return;
     job->cancel = false;
     store->cancels_pending--;
-    settlement->cancelled = true;
-    if (settlement->state != NEOQ_DEAD)
-        settlement->keep_until = settlement->cancel_keep_until;
-    settlement->state = NEOQ_DEAD;
-    settlement->forget = false;
-    settlement->slow_down = false;
-    settlement->error = "cancelled";
-    settlement->outcome = "cancelled";
+    nq_heed_cancel(settlement);
 }
 
 static void settle(neoq_store *store, neoq_settlement *settlement)

@@ -70,18 +70,6 @@ static bool take_out(sq_tx *tx, int64_t rid, int64_t epoch, ended *e)
     return sq_do(tx->db, "DELETE FROM neoq_running WHERE rid = ?1", SQ_ARGS(rid)) == 1;
 }
 
-static void heed_cancel(neoq_settlement *s)
-{
-    s->cancelled = true;
-    if (s->state != NEOQ_DEAD)
-        s->keep_until = s->cancel_keep_until;
-    s->state = NEOQ_DEAD;
-    s->forget = false;
-    s->slow_down = false;
-    s->error = "cancelled";
-    s->outcome = "cancelled";
-}
-
 static void slow_queue(sq_tx *tx, int64_t queue)
 {
     sqlite3_stmt *stmt = sq_ask(tx->db, "SELECT slow_wait FROM neoq_queues WHERE id = ?1", SQ_ARGS(queue));
@@ -164,7 +152,7 @@ static bool settle_slowly(sq_tx *tx, int64_t rid, neoq_settlement *s)
     if (!take_out(tx, rid, s->epoch, &e))
         return false;
     if (e.cancel)
-        heed_cancel(s);
+        nq_heed_cancel(s);
     if (s->forget || s->state >= NEOQ_DONE)
         sq_guard_drop(tx, e.guard, rid);
     count_run(tx, e.queue, s);
