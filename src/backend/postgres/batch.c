@@ -40,18 +40,6 @@ void pg_batch_free(pg_batch *batch)
 
 /* ---- queues ----------------------------------------------------------------------------- */
 
-/* What was to be done "now" by this machine's clock is so by the server's; an instant that somebody named stays. */
-static void set_times(neoq_store *store, pg_batch *batch)
-{
-    neoq_duration shift = pg_shift(store);
-    for (size_t i = 0; i < batch->count; i++) {
-        pg_entry *entry = &batch->entries[i];
-        entry->created_at = entry->job->created_at + shift;
-        entry->run_after =
-            entry->job->run_after == entry->job->created_at ? entry->created_at : entry->job->run_after;
-    }
-}
-
 /* Fills in what is remembered; how many are missing. */
 static size_t address_known(neoq_store *store, pg_batch *batch)
 {
@@ -112,7 +100,6 @@ static int look_up_queues(neoq_store *store, const pg_batch *batch)
     return status == NEOQ_EUNKNOWN ? nq_fail(NEOQ_EBACKEND, "no job was stored: %s", neoq_error_message()) : status;
 }
 
-/* By guard, so that two batches with guards in common never wait for each other in a circle; of twins, the first first. */
 static int by_id(const void *a, const void *b)
 {
     const pg_entry *x = a, *y = b;
@@ -133,6 +120,7 @@ static void mark_repeats(pg_batch *batch)
         batch->entries[i].repeat = memcmp(batch->entries[i - 1].id, batch->entries[i].id, 16) == 0;
 }
 
+/* By guard, so that two batches with guards in common never wait for each other in a circle; of twins, the first first. */
 static int in_order(const void *a, const void *b)
 {
     const pg_entry *x = a, *y = b;
@@ -144,7 +132,6 @@ static int in_order(const void *a, const void *b)
 
 int pg_batch_address(neoq_store *store, pg_batch *batch)
 {
-    set_times(store, batch);
     if (address_known(store, batch) > 0) {
         int status = look_up_queues(store, batch);
         if (status != NEOQ_OK)
@@ -210,9 +197,9 @@ static void put_column(pg_build *b, pg_batch *batch, pg_type type, put_item put)
 
 static bool put_created_at(pg_build *b, const pg_entry *e)
 {
-    bool same = e->created_at == e->run_after;
+    bool same = e->job->created_at == e->job->run_after;
     if (b)
-        pg_put_int8_or_null(b, same ? 0 : e->created_at);
+        pg_put_int8_or_null(b, same ? 0 : e->job->created_at);
     return !same;
 }
 
@@ -294,7 +281,7 @@ static void put_numbers(pg_build *b, const pg_batch *batch)
     pg_array_end(b);
     pg_array_begin(b, PG_INT8);
     for (size_t i = 0; i < batch->count; i++)
-        pg_put_int8(b, batch->entries[i].run_after);
+        pg_put_int8(b, batch->entries[i].job->run_after);
     pg_array_end(b);
 }
 
@@ -335,38 +322,40 @@ static void forget_queues(neoq_store *store, const pg_batch *batch)
     pthread_mutex_unlock(&store->queue_mutex);
 }
 
-static pg_entry *entry_at(pg_batch *batch, int32_t place)
+static int by_place(const void *a, const void *b)
 {
-    for (size_t i = 0; i < batch->count; i++)
-        if (batch->entries[i].place == place)
-            return &batch->entries[i];
-    return NULL;
+    const pg_entry *x = a, *y = b;
+    return (x->place > y->place) - (x->place < y->place);
 }
 
 bool pg_batch_read(neoq_store *store, pg_batch *batch, const PGresult *rows)
 {
     int count = PQntuples(rows);
-    size_t again = 0;
+    size_t left = 0;
     if (count == 1 && pg_int(rows, 0, 0) == -1) {
         forget_queues(store, batch);
         return false;
     }
+    if (count > 0)
+        qsort(batch->entries, batch->count, sizeof *batch->entries, by_place);
     for (int row = 0; row < count; row++) {
-        pg_entry *entry = entry_at(batch, (int32_t)pg_int(rows, row, 0));
+        const pg_entry key = {.place = (int32_t)pg_int(rows, row, 0)};
+        pg_entry *entry = bsearch(&key, batch->entries, batch->count, sizeof key, by_place);
         int status = (int)pg_int(rows, row, 1);
+        const uint8_t *twin = pg_uuid(rows, row, 2);
         if (!entry)
             continue;
-        if (status > 0) {
-            pg_entry moved = *entry;
-            *entry = batch->entries[again];
-            batch->entries[again++] = moved;
-            continue;
-        }
-        const uint8_t *twin = pg_uuid(rows, row, 2);
-        entry->result->status = status;
-        if (twin)
+        entry->again = status > 0;
+        if (!entry->again)
+            entry->result->status = status;
+        if (!entry->again && twin)
             nq_uuid_format(twin, entry->result->id);
     }
-    batch->count = again;
+    for (size_t i = 0; i < batch->count; i++)
+        if (batch->entries[i].again) {
+            batch->entries[left] = batch->entries[i];
+            batch->entries[left++].again = false;
+        }
+    batch->count = left;
     return true;
 }

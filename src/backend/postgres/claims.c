@@ -33,6 +33,7 @@ bool pg_ask_plan(neoq_store *store, pg_ask *ask, const neoq_claim *claim)
         if (ask->skipping)
             ask->from = queue->from;
         queue->low = beyond_all;
+        queue->due = 0; /* the answer tells, or there is more to be claimed */
     }
     pthread_mutex_unlock(&store->queue_mutex);
     return queue != NULL;
@@ -71,9 +72,7 @@ bool pg_ask_note(neoq_store *store, pg_ask *ask, int64_t duration)
     } else if (queue && ask->got == ask->left) {
         go_on_from(queue, &ask->last);
     } else if (queue && queue->dear && steady < queue->rescan_at) {
-        neoq_time soon = pg_now(store) + queue->rescan_at - steady;
-        if (queue->due == 0 || queue->due > soon)
-            queue->due = soon;
+        pg_queue_await(queue, pg_now(store) + queue->rescan_at - steady);
         if (ask->got > 0)
             go_on_from(queue, &ask->last);
     } else {
@@ -91,11 +90,9 @@ bool pg_ask_note(neoq_store *store, pg_ask *ask, int64_t duration)
 
 void pg_note_return(neoq_store *store, pg_queue *queue, int32_t rank, neoq_time run_after)
 {
-    neoq_time now = pg_now(store);
     pthread_mutex_lock(&store->queue_mutex);
     pg_queue_lower(queue, rank, run_after);
-    if (run_after > now && (queue->due == 0 || run_after < queue->due))
-        queue->due = run_after;
+    pg_queue_await(queue, run_after);
     pthread_mutex_unlock(&store->queue_mutex);
 }
 

@@ -75,10 +75,9 @@ static void note_arrivals(neoq_store *store, const pg_batch *batch)
             queue = pg_queue_known(store, job->queue);
         if (!queue)
             continue;
-        neoq_time run_after = batch->entries[i].run_after;
-        pg_queue_lower(queue, pg_rank_of(job->priority), run_after);
-        if (job->state == NEOQ_SCHEDULED && (queue->due == 0 || run_after < queue->due))
-            queue->due = run_after;
+        pg_queue_lower(queue, pg_rank_of(job->priority), job->run_after);
+        if (job->state == NEOQ_SCHEDULED)
+            pg_queue_await(queue, job->run_after);
     }
     pthread_mutex_unlock(&store->queue_mutex);
 }

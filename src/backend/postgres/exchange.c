@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "base/uuid.h"
-#include "job/job.h"
+#include "job/transition.h"
 
 /* What an exchange still has to ask for. */
 typedef struct trip {
@@ -20,8 +20,8 @@ typedef struct trip {
     pg_ask *asks;
     pg_ask **open; /* asks that are not over */
     size_t open_count;
+    neoq_time now; /* as the server was told; the earliest, if there were several rounds */
     bool first, lost;
-    neoq_duration shift; /* from this machine's time to the server's */
 } trip;
 
 /* The rows of exchange(): their kinds and columns. */
@@ -43,24 +43,6 @@ static void put_id(pg_build *b, const neoq_settlement *s)
         pg_put_uuid(b, ((const pg_hold *)s->hold)->id);
     else
         pg_put_uuid(b, nq_uuid_parse(s->id, raw) ? raw : NULL);
-}
-
-/* An instant that the runtime reckoned from its own clock, by the server's. */
-static neoq_time server_time(const trip *t, neoq_time at)
-{
-    return at > 0 && at < NQ_TIME_MAX ? at + t->shift : at;
-}
-
-/* A job that is given back keeps the run_after that it had. */
-static neoq_time due_time(const trip *t, const neoq_settlement *s)
-{
-    return s->state == NEOQ_RETRYING || s->state == NEOQ_SCHEDULED ? server_time(t, s->run_after) : s->run_after;
-}
-
-static neoq_time finish_time(const trip *t, const neoq_settlement *s)
-{
-    neoq_time at = server_time(t, s->finished_at);
-    return at > s->started_at ? at : s->started_at;
 }
 
 /* An array with one item of each settlement s. */
@@ -85,15 +67,15 @@ static void put_settlements(pg_build *b, const trip *t)
     WHOLE(PG_INT4, pg_put_int4(b, (int32_t)s->epoch));
     WHOLE(PG_INT4, pg_put_int4(b, (int32_t)s->state));
     WHOLE(PG_BOOL, pg_put_bool(b, s->forget));
-    WHOLE(PG_INT8, pg_put_int8(b, due_time(t, s)));
-    WHOLE(PG_INT8, pg_put_int8(b, server_time(t, s->keep_until)));
-    WHOLE(PG_INT8, pg_put_int8(b, server_time(t, s->cancel_keep_until)));
+    WHOLE(PG_INT8, pg_put_int8(b, s->run_after));
+    WHOLE(PG_INT8, pg_put_int8(b, s->keep_until));
+    WHOLE(PG_INT8, pg_put_int8(b, s->cancel_keep_until));
     WHOLE(PG_TEXT, pg_put_text(b, s->error));
     WHOLE(PG_BYTEA, pg_put_bytea(b, s->result, s->result_size));
     WHOLE(PG_BOOL, pg_put_bool(b, s->slow_down));
     WHOLE(PG_TEXT, pg_put_text(b, s->outcome));
     WHOLE(PG_INT8, pg_put_int8(b, s->started_at));
-    WHOLE(PG_INT8, pg_put_int8(b, finish_time(t, s)));
+    WHOLE(PG_INT8, pg_put_int8(b, s->finished_at));
     WHOLE(PG_INT4, pg_put_int4(b, s->exit_code));
     WHOLE(PG_INT4, pg_put_int4(b, s->signal));
     WHOLE(PG_INT8, pg_put_int8(b, s->cpu_time));
@@ -122,7 +104,7 @@ static void put_claims(pg_build *b, const trip *t)
     CLAIM(PG_INT8, pg_put_int8(b, ask->from.arrival));
 }
 
-static int send_trip(neoq_store *store, const trip *t, PGresult **rows)
+static int send_trip(neoq_store *store, trip *t, PGresult **rows)
 {
     static const pg_statement statement = {
         "neoq_exchange",
@@ -130,7 +112,9 @@ static int send_trip(neoq_store *store, const trip *t, PGresult **rows)
         "$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31)"};
     pg_build b = {0};
     size_t room = t->x->cancel_room;
-    pg_put_int8(&b, pg_now(store));
+    neoq_time now = pg_now(store);
+    t->now = t->now && t->now < now ? t->now : now;
+    pg_put_int8(&b, now);
     pg_put_text(&b, t->x->worker);
     put_settlements(&b, t);
     put_claims(&b, t);
@@ -149,16 +133,8 @@ static int send_trip(neoq_store *store, const trip *t, PGresult **rows)
 static void settled(neoq_settlement *s, bool cancelled)
 {
     s->status = NEOQ_OK;
-    s->cancelled = cancelled;
-    if (!cancelled)
-        return;
-    if (s->state != NEOQ_DEAD)
-        s->keep_until = s->cancel_keep_until;
-    s->state = NEOQ_DEAD;
-    s->forget = false;
-    s->slow_down = false;
-    s->error = "cancelled";
-    s->outcome = "cancelled";
+    if (cancelled)
+        nq_heed_cancel(s);
 }
 
 /* Of a run whose settlement had no answer before: as it has an epoch that only this worker had, and the worker lives, it was
@@ -180,7 +156,7 @@ static void note_returns(neoq_store *store, const trip *t)
             continue;
         const pg_hold *hold = s->hold;
         if (hold && hold->queue)
-            pg_note_return(store, hold->queue, hold->place.rank, due_time(t, s));
+            pg_note_return(store, hold->queue, hold->place.rank, s->run_after);
         else
             pg_queues_rewind(store);
     }
@@ -192,7 +168,7 @@ static void note_queue(neoq_store *store, const pg_ask *ask, const PGresult *row
     pthread_mutex_lock(&store->queue_mutex);
     pg_queue *queue = pg_queue_known(store, ask->claim->queue);
     if (queue && due) {
-        queue->due = pg_int(rows, row, AT);
+        pg_queue_await(queue, pg_int(rows, row, AT));
     } else if (queue) {
         queue->id = (int32_t)pg_int(rows, row, AT);
         memcpy(queue->salt, pg_uuid(rows, row, JOB), sizeof queue->salt);
@@ -377,7 +353,7 @@ static void undo(neoq_store *store, neoq_exchange *x)
 
 int pg_exchange_once(neoq_store *store, neoq_exchange *x)
 {
-    trip t = {.x = x, .first = true, .shift = pg_shift(store)};
+    trip t = {.x = x, .first = true};
     int status = start(store, &t);
     while (status == NEOQ_OK && (t.first || t.whole_count > 0 || t.open_count > 0)) {
         size_t runs = x->run_count;
@@ -393,6 +369,7 @@ int pg_exchange_once(neoq_store *store, neoq_exchange *x)
     free(t.open);
     if (status == NEOQ_OK)
         note_answers(x);
+    x->next_due = pg_next_due(store, t.now);
     if (status == NEOQ_OK && t.lost)
         status = nq_fail(NEOQ_ELOST, "worker %.63s has no lease", x->worker);
     return status;
@@ -415,13 +392,9 @@ int pg_exchange(neoq_store *store, neoq_exchange *x)
     int status = x->worker ? pg_give_back_strays(store, x->worker) : NEOQ_OK;
     if (status != NEOQ_OK)
         return status;
-    neoq_time begun = pg_now(store); /* what falls due while it is asked is not forgotten */
     pthread_rwlock_rdlock(&store->exchange_lock);
     status = pg_exchange_once(store, x);
     pthread_rwlock_unlock(&store->exchange_lock);
-    x->next_due = pg_next_due(store, begun);
-    if (x->next_due > 0)
-        x->next_due -= pg_shift(store);
     if (status == NEOQ_OK && gave_back(x))
         pg_bell_announce(store->bell);
     return status;

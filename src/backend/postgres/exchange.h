@@ -60,7 +60,8 @@ bool pg_ask_plan(neoq_store *store, pg_ask *ask, const neoq_claim *claim);
 bool pg_ask_note(neoq_store *store, pg_ask *ask, int64_t duration);
 /* A job of this queue came back to wait. */
 void pg_note_return(neoq_store *store, pg_queue *queue, int32_t rank, neoq_time run_after);
-/* The first instant after now at which a job of a queue falls due that was ever asked for here; 0 = none. */
+/* The first instant after now, when it was last asked, at which a job of a queue falls due that was ever asked for here;
+ * 0 = none. */
 neoq_time pg_next_due(neoq_store *store, neoq_time now);
 
 #endif

@@ -111,7 +111,7 @@ static int give_back(neoq_store *store, const PGresult *rows)
             .run_after = pg_int(rows, row, 2),
             .outcome = "released",
             .started_at = pg_int(rows, row, 3),
-            .finished_at = store->clock->now(store->clock),
+            .finished_at = pg_now(store),
         };
         count++;
     }

@@ -16,11 +16,11 @@ int pg_enqueue(neoq_store *store, const neoq_job *jobs, size_t count, neoq_enque
 typedef struct pg_entry {
     const neoq_job *job;
     neoq_enqueued *result;
-    int32_t queue;                   /* 0: not known yet */
-    int32_t place;                   /* in the batch, as the caller has it */
-    neoq_time run_after, created_at; /* by the server's clock */
+    int32_t queue; /* 0: not known yet */
+    int32_t place; /* in the batch, as the caller has it */
     uint8_t id[16];
     bool repeat; /* another entry before it has the same id */
+    bool again;  /* to be sent once more */
     pg_print print;
 } pg_entry;
 

@@ -20,11 +20,6 @@ neoq_time pg_now(neoq_store *store)
     return store->real_time ? pg_pool_now(store->pool) : store->clock->now(store->clock);
 }
 
-neoq_duration pg_shift(neoq_store *store)
-{
-    return store->real_time ? pg_pool_now(store->pool) - store->clock->now(store->clock) : 0;
-}
-
 bool nq_is_postgres(const char *url)
 {
     return strncmp(url, "postgres:", 9) == 0 || strncmp(url, "postgresql:", 11) == 0 || pg_is_dsn(url);
@@ -124,4 +119,5 @@ const neoq_backend nq_postgres_backend = {
     .get_progress = pg_get_progress,
     .migrate = pg_migrate,
     .doctor = pg_doctor,
+    .now = pg_now,
 };

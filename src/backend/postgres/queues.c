@@ -56,6 +56,12 @@ void pg_queue_lower(pg_queue *queue, int32_t rank, neoq_time run_after)
         queue->low = place;
 }
 
+void pg_queue_await(pg_queue *queue, neoq_time due)
+{
+    if (due > 0 && (queue->due == 0 || due < queue->due))
+        queue->due = due;
+}
+
 void pg_queues_rewind(neoq_store *store)
 {
     pthread_mutex_lock(&store->queue_mutex);

@@ -10,7 +10,6 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdatomic.h>
 
 #include <neoq/backend.h>
 
@@ -18,8 +17,8 @@
 #include "backend/postgres/pool.h"
 #include "backend/postgres/url.h"
 #include "backend/postgres/values.h"
-#include "base/place.h"
 #include "backend/postgres/watch.h"
+#include "base/place.h"
 
 /* Where a job stands in the order of its queue. */
 typedef struct pg_place {
@@ -32,7 +31,7 @@ typedef struct pg_queue {
     int32_t id; /* 0 = not known */
     uint8_t salt[16];
     bool asked;    /* claimed from here */
-    neoq_time due; /* when the first job falls due that was not ready when it was last looked; 0 = none */
+    neoq_time due; /* of the first job that was not ready when it was last looked, or came since; 0 = none */
 
     /* Claims begin at `from` while `skipping`, and from the first again at rescan_at, a steady instant (claims.c). */
     bool skipping, dear;
@@ -93,10 +92,8 @@ struct neoq_store {
     pg_watch *watch; /* NULL until it is needed; made under queue_mutex */
 };
 
-/* The time by which the store goes: the server's, or a virtual clock's. */
+/* The time by which the store and the runtime on it go: the server's, or a virtual clock's. */
 neoq_time pg_now(neoq_store *store);
-/* What is to be added to an instant by this machine's clock to have it by the store's. */
-neoq_duration pg_shift(neoq_store *store);
 
 /* ---- queues by name (queues.c) ---------------------------------------------------------- */
 
@@ -108,6 +105,8 @@ pg_queue *pg_queue_known(neoq_store *store, const char *name);
 int pg_compare_places(const pg_place *a, const pg_place *b);
 /* A job came in there, or came back to wait: claims must not pass it by. queue_mutex is held. */
 void pg_queue_lower(pg_queue *queue, int32_t rank, neoq_time run_after);
+/* A job falls due then. queue_mutex is held. */
+void pg_queue_await(pg_queue *queue, neoq_time due);
 /* Claims look through all queues from the start: something may have come in before where they are. */
 void pg_queues_rewind(neoq_store *store);
 void pg_queues_free(neoq_store *store);
