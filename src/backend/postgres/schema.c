@@ -108,12 +108,11 @@ int pg_schema_counts(pg_session *s, neoq_schema_info *info)
 int pg_schema_look(pg_session *s, neoq_schema_info *info)
 {
     int status = read_meta(s, info);
-    if (status == NEOQ_OK && info->version == 0) {
+    for (int looks = 1; status == NEOQ_OK && info->version == 0; looks++) {
         int foreign = check_foreign(s);
-        if (foreign == NEOQ_ESCHEMA) /* or made by another neoq since meta was looked for */
-            status = read_meta(s, info);
-        if (status != NEOQ_OK || info->version == 0)
-            return status != NEOQ_OK ? status : foreign;
+        if (foreign != NEOQ_ESCHEMA || looks == 2)
+            return foreign;
+        status = read_meta(s, info); /* another neoq may have made it since meta was looked for */
     }
     if (status == NEOQ_OK && pg_schema_judge(info->version, info->compatible_from, PG_SCHEMA_VERSION,
                                              PG_SCHEMA_OLDEST) == PG_SCHEMA_TOO_NEW)
