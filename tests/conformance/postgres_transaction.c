@@ -399,7 +399,7 @@ static void test_finishing_outside_a_transaction_is_refused(void **state)
 
 typedef struct stale {
     store *s;
-    gate hold;
+    gate begun, hold;
     pthread_mutex_t lock;
     int status;
     bool ended;
@@ -408,6 +408,7 @@ typedef struct stale {
 static int finish_too_late(neoq_ctx *ctx, void *arg)
 {
     stale *st = arg;
+    gate_open(&st->begun);
     gate_wait(&st->hold);
     PGconn *db = PQconnectdb(st->s->url);
     run(db, "BEGIN; INSERT INTO orders(what) VALUES ('tea')");
@@ -431,7 +432,7 @@ static bool has_ended(stale *st)
 
 static void test_a_run_that_no_longer_owns_the_job_is_told_so(void **state)
 {
-    static stale st = {.hold = GATE_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER};
+    static stale st = {.begun = GATE_INITIALIZER, .hold = GATE_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER};
     store *s = *state;
     st.s = s;
     neoq *nq = store_open_threads(s, NULL);
@@ -441,7 +442,7 @@ static void test_a_run_that_no_longer_owns_the_job_is_told_so(void **state)
     assert_status(NEOQ_OK, neoq_start(nq, &handler));
     char id[NEOQ_ID_SIZE];
     put(nq, "orders", NULL, id);
-    eventually(state_of(nq, id) == NEOQ_RUNNING);
+    gate_wait(&st.begun); /* its time is measured from there */
     neoq_clock_advance(s->clock, NEOQ_SECONDS(6));
     eventually(state_of(nq, id) == NEOQ_RETRYING);
     gate_open(&st.hold);
@@ -449,6 +450,26 @@ static void test_a_run_that_no_longer_owns_the_job_is_told_so(void **state)
     assert_status(NEOQ_ELOST, st.status);
     assert_int_equal(0, orders(s));
     assert_int_equal(NEOQ_RETRYING, state_of(nq, id));
+}
+
+static void test_a_run_whose_cancellation_was_asked_for_is_told_so(void **state)
+{
+    static stale st = {.begun = GATE_INITIALIZER, .hold = GATE_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER};
+    store *s = *state;
+    st.s = s;
+    neoq *nq = store_open_threads(s, NULL);
+    PQfinish(open_application(s));
+    neoq_handler handler = {.queue = "orders", .handle = finish_too_late, .arg = &st, .concurrency = 1};
+    assert_status(NEOQ_OK, neoq_start(nq, &handler));
+    char id[NEOQ_ID_SIZE];
+    put(nq, "orders", NULL, id);
+    gate_wait(&st.begun);
+    assert_status(NEOQ_OK, neoq_cancel(nq, id));
+    gate_open(&st.hold);
+    eventually(has_ended(&st));
+    assert_status(NEOQ_ELOST, st.status);
+    eventually(state_of(nq, id) == NEOQ_DEAD);
+    assert_int_equal(0, orders(s));
 }
 
 /* ---- killed between finish and commit --------------------------------------------------- */
@@ -553,6 +574,7 @@ int main(int argc, char **argv)
         on_store(test_a_failure_after_the_commit_changes_nothing),
         on_store(test_finishing_outside_a_transaction_is_refused),
         on_store(test_a_run_that_no_longer_owns_the_job_is_told_so),
+        on_store(test_a_run_whose_cancellation_was_asked_for_is_told_so),
         on_store(test_a_process_killed_before_the_commit_has_done_nothing),
         on_store(test_a_process_killed_after_the_commit_has_done_all),
     };

@@ -411,6 +411,26 @@ static void test_a_run_that_no_longer_owns_the_job_is_told_so(void **state)
     assert_int_equal(NEOQ_RETRYING, state_of(nq, id));
 }
 
+static void test_a_run_whose_cancellation_was_asked_for_is_told_so(void **state)
+{
+    static stale st = {.begun = GATE_INITIALIZER, .hold = GATE_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER};
+    store *s = *state;
+    st.s = s;
+    neoq *nq = store_open_threads(s, NULL);
+    sqlite3_close(open_application(s));
+    neoq_handler handler = {.queue = "orders", .handle = finish_too_late, .arg = &st, .concurrency = 1};
+    assert_status(NEOQ_OK, neoq_start(nq, &handler));
+    char id[NEOQ_ID_SIZE];
+    put(nq, "orders", NULL, id);
+    gate_wait(&st.begun);
+    assert_status(NEOQ_OK, neoq_cancel(nq, id));
+    gate_open(&st.hold);
+    eventually(has_ended(&st));
+    assert_status(NEOQ_ELOST, st.status);
+    eventually(state_of(nq, id) == NEOQ_DEAD);
+    assert_int_equal(0, orders(s));
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -431,6 +451,7 @@ int main(int argc, char **argv)
         on_store(test_a_failure_after_the_commit_changes_nothing),
         on_store(test_finishing_outside_a_transaction_is_refused),
         on_store(test_a_run_that_no_longer_owns_the_job_is_told_so),
+        on_store(test_a_run_whose_cancellation_was_asked_for_is_told_so),
     };
     if (!store_choose(argc, argv))
         return 2;
