@@ -81,7 +81,8 @@ typedef enum neoq_status {
     NEOQ_ELOST = -13,       /* the lease on the job was lost; another worker may have it */
     NEOQ_EFAILED = -14,     /* a handler's own failure: see neoq_fail() and its kin */
     NEOQ_EUNKNOWN = -15     /* the answer was lost: the job may or may not be stored; repeating the same
-                               call with the same id is safe and tells. Only of stores behind a network */
+                               call with the same id is safe and tells. Of stores behind a network, and
+                               of a disk that fails at the last moment */
 } neoq_status;
 
 const char *neoq_status_name(int status);   /* "NEOQ_EDUPLICATE" */
@@ -172,9 +173,9 @@ typedef struct neoq_options {
 } neoq_options;
 
 /*
- * url: "memory:", "sqlite:PATH", or a scheme registered with neoq_register_backend(). Planned, and refused with
- * NEOQ_EINVAL until then: "postgres://..." or a libpq DSN, "redis://[user:pw@]host[:port][/db]", "rediss://",
- * "redis+unix://PATH". options may be NULL. *out is the caller's to neoq_close(); it is NULL on failure. Starts no
+ * url: "memory:", "sqlite:PATH", "postgres://..." or a libpq DSN ("host=... dbname=..."), or a scheme registered with
+ * neoq_register_backend(). Planned, and refused with NEOQ_EINVAL until then: "redis://[user:pw@]host[:port][/db]",
+ * "rediss://", "redis+unix://PATH". options may be NULL. *out is the caller's to neoq_close(); it is NULL on failure. Starts no
  * thread. NEOQ_ESCHEMA: the store holds a newer version's jobs, or is another program's, or its schema is not there and
  * may not be made by this role: see neoq_migrate(). Several neoqs may be open on one file, in one process or in many;
  * each "memory:" is a store of its own.
