@@ -69,7 +69,7 @@ static bool await_room(neoq *nq, int64_t until)
 }
 
 /* Enqueues one by one the jobs that found their queue full, each when there is room, as long as capacity_wait allows. */
-static int enqueue_when_room(neoq *nq, neoq_job *jobs, size_t count, neoq_enqueued *results)
+static int enqueue_when_room(neoq *nq, const neoq_job *jobs, size_t count, neoq_enqueued *results)
 {
     int64_t until = nq_time_add(nq->clock->steady(nq->clock), nq->options.capacity_wait);
     for (size_t i = 0; i < count; i++)
@@ -84,27 +84,33 @@ static int enqueue_when_room(neoq *nq, neoq_job *jobs, size_t count, neoq_enqueu
     return NEOQ_OK;
 }
 
-int neoq_enqueue(neoq *nq, const neoq_job *job, char *id)
+int nq_enqueue_one(neoq *nq, const neoq_job *job, char *id, nq_put put, void *where)
 {
-    int status = nq_usable(nq);
-    if (status != NEOQ_OK)
-        return status;
     char id_text[37], print_text[33];
     neoq_job prepared;
-    status = nq_prepare_job(nq, job, nq_now(nq), id_text, print_text, &prepared);
-    if (status != NEOQ_OK)
-        return status;
-    neoq_enqueued result;
-    result.status = NEOQ_OK;
-    status = nq->backend->enqueue(nq->store, &prepared, 1, &result);
-    nq_poke(nq);
-    if (status == NEOQ_OK && result.status == NEOQ_EFULL)
-        status = enqueue_when_room(nq, &prepared, 1, &result);
+    neoq_enqueued result = {0};
+    int status = nq_prepare_job(nq, job, nq_now(nq), id_text, print_text, &prepared);
+    if (status == NEOQ_OK)
+        status = put(nq, where, &prepared, &result);
     if (status != NEOQ_OK)
         return status;
     if (id && (result.status == NEOQ_OK || result.status == NEOQ_EDUPLICATE))
         memcpy(id, result.id, 37);
     return nq_enqueued_words(&prepared, &result);
+}
+
+static int put_in_store(neoq *nq, void *where, const neoq_job *job, neoq_enqueued *result)
+{
+    (void)where;
+    int status = nq->backend->enqueue(nq->store, job, 1, result);
+    nq_poke(nq);
+    return status == NEOQ_OK && result->status == NEOQ_EFULL ? enqueue_when_room(nq, job, 1, result) : status;
+}
+
+int neoq_enqueue(neoq *nq, const neoq_job *job, char *id)
+{
+    int status = nq_usable(nq);
+    return status == NEOQ_OK ? nq_enqueue_one(nq, job, id, put_in_store, NULL) : status;
 }
 
 /* What a call of many needs beside the jobs. */

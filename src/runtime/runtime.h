@@ -173,6 +173,22 @@ int nq_prepare_job(neoq *nq, const neoq_job *job, neoq_time now, char id_text[37
 /* Words for one job's result, in the thread that asked: the store may have made it in another's. Returns its status. */
 int nq_enqueued_words(const neoq_job *job, const neoq_enqueued *result);
 
+/* Puts a prepared job where it goes: into the store, or into a transaction of the user's (where). */
+typedef int (*nq_put)(neoq *nq, void *where, const neoq_job *job, neoq_enqueued *result);
+/* One job: prepares it, puts it, and tells. id may be NULL. */
+int nq_enqueue_one(neoq *nq, const neoq_job *job, char *id, nq_put put, void *where);
+
+/* ---- transaction.c: a transaction of the user's, on a connection of his ------------------ */
+
+/* Whether nq can be used, and is open on that store. */
+int nq_opened_on(const neoq *nq, const neoq_backend *backend);
+/* The store's part: settles the run as done within the transaction. */
+typedef int (*nq_finish)(neoq_store *store, void *transaction, const neoq_job *job, neoq_time keep_until,
+                         const void *result, size_t result_size);
+/* caller is named in the words of a refusal. */
+int nq_finish_within(neoq_ctx *ctx, const neoq_backend *backend, const char *caller, nq_finish finish,
+                     void *transaction);
+
 /* ---- run.c: one run --------------------------------------------------------------------- */
 
 neoq_ctx *nq_run_make(neoq *nq, nq_queue *queue, const neoq_claimed *claimed); /* NULL: no memory */

@@ -4,52 +4,27 @@
  */
 #include <neoq/sqlite.h>
 
-#include <string.h>
-
 #include "backend/sqlite/sqlite.h"
-#include "base/error.h"
 #include "runtime/runtime.h"
 
-static int check(const neoq *nq)
+static int put(neoq *nq, void *transaction, const neoq_job *job, neoq_enqueued *result)
 {
-    int status = nq_usable(nq);
-    if (status == NEOQ_OK && nq->backend != &nq_sqlite_backend)
-        return nq_fail(NEOQ_EUNSUPPORTED, "this neoq is open on a %s store, not on an SQLite file",
-                       nq->backend->scheme);
-    return status;
+    return nq_sqlite_enqueue_in(nq->store, transaction, job, result);
 }
 
 int neoq_sqlite_enqueue(neoq *nq, sqlite3 *transaction, const neoq_job *job, char *id)
 {
-    int status = check(nq);
-    if (status != NEOQ_OK)
-        return status;
-    char id_text[37], print_text[33];
-    neoq_job prepared;
-    status = nq_prepare_job(nq, job, nq_now(nq), id_text, print_text, &prepared);
-    if (status != NEOQ_OK)
-        return status;
-    neoq_enqueued result = {0};
-    status = nq_sqlite_enqueue_in(nq->store, transaction, &prepared, &result);
-    if (status != NEOQ_OK)
-        return status;
-    if (id && (result.status == NEOQ_OK || result.status == NEOQ_EDUPLICATE))
-        memcpy(id, result.id, 37);
-    return nq_enqueued_words(&prepared, &result);
+    int status = nq_opened_on(nq, &nq_sqlite_backend);
+    return status == NEOQ_OK ? nq_enqueue_one(nq, job, id, put, transaction) : status;
+}
+
+static int finish(neoq_store *store, void *transaction, const neoq_job *job, neoq_time keep_until, const void *result,
+                  size_t result_size)
+{
+    return nq_sqlite_finish_in(store, transaction, job, keep_until, result, result_size);
 }
 
 int neoq_sqlite_finish(neoq_ctx *ctx, sqlite3 *transaction)
 {
-    if (!ctx)
-        return nq_fail(NEOQ_EINVAL, "neoq_sqlite_finish: the ctx is NULL");
-    neoq *nq = ctx->nq;
-    int status = check(nq);
-    if (status != NEOQ_OK)
-        return status;
-    const neoq_job *job = &ctx->claimed.job;
-    neoq_time keep_until = nq_keep_until(nq_now(nq), job->retention);
-    status = nq_sqlite_finish_in(nq->store, transaction, job, keep_until, ctx->result, ctx->result_size);
-    if (status == NEOQ_OK)
-        ctx->in_transaction = true;
-    return status;
+    return nq_finish_within(ctx, &nq_sqlite_backend, "neoq_sqlite_finish", finish, transaction);
 }

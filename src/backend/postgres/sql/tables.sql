@@ -2,7 +2,7 @@
 --
 -- The tables, version 1.
 --
--- All instants are microseconds since 1970 (UTC); "for ever" is 9223372036854775807. The views of views.sql are for
+-- All instants are microseconds since 1970 (UTC); "for ever" is 9223372036854775807. The views of people.sql are for
 -- people; these are for neoq's functions alone.
 
 CREATE TABLE @schema@.meta (
