@@ -7,6 +7,7 @@
 
 #include <neoq.h>
 
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -122,6 +123,71 @@ static inline void start_handler(neoq *nq, neoq_handle handle, void *arg, int co
 {
     const neoq_handler handler = {.queue = "bench", .handle = handle, .arg = arg, .concurrency = concurrency};
     check(neoq_start(nq, &handler), "neoq_start");
+}
+
+static inline double rate_of(double count, int64_t start_ns)
+{
+    return count * 1e9 / (double)(now_ns() - start_ns);
+}
+
+/* A thousand jobs a call, to one queue, or in turn to queues "bench-0"... */
+static inline void fill_store(neoq *nq, neoq_unique unique, uint64_t jobs_wanted, uint64_t queues)
+{
+    enum { MANY = 1000 };
+    static char payloads[MANY][sizeof PAYLOAD_67], names[MANY][32];
+    static neoq_job jobs[MANY];
+    for (size_t i = 0; i < MANY; i++) {
+        memcpy(payloads[i], PAYLOAD_67, sizeof PAYLOAD_67);
+        snprintf(names[i], sizeof names[i], queues > 1 ? "bench-%u" : "bench", (unsigned)(i % queues));
+        jobs[i] = (neoq_job){.queue = names[i],
+                             .payload = payloads[i],
+                             .payload_size = sizeof PAYLOAD_67 - 1,
+                             .unique = unique};
+    }
+    for (uint64_t done = 0; done < jobs_wanted; done += MANY) {
+        uint64_t count = jobs_wanted - done < MANY ? jobs_wanted - done : MANY;
+        for (size_t i = 0; i < count; i++)
+            number_payload(payloads[i], done + i);
+        check(neoq_enqueue_many(nq, jobs, count, NULL), "neoq_enqueue_many");
+    }
+}
+
+/* ---- enqueueing singly, from several threads ------------------------------------------------- */
+
+typedef struct producer {
+    pthread_t thread;
+    neoq *nq;
+    neoq_unique unique;
+    uint64_t from, to;
+} producer;
+
+static inline void *produce(void *arg)
+{
+    const producer *p = arg;
+    char payload[] = PAYLOAD_67;
+    const neoq_job job = {.queue = "bench",
+                          .payload = payload,
+                          .payload_size = sizeof payload - 1,
+                          .unique = p->unique};
+    for (uint64_t i = p->from; i < p->to; i++) {
+        number_payload(payload, i);
+        check(neoq_enqueue(p->nq, &job, NULL), "neoq_enqueue");
+    }
+    return NULL;
+}
+
+/* Jobs a second, each thread putting `each` of them, numbered from 1 on. */
+static inline double rate_of_singles(neoq *nq, neoq_unique unique, uint64_t threads, uint64_t each)
+{
+    producer producers[64];
+    int64_t start = now_ns();
+    for (uint64_t i = 0; i < threads; i++) {
+        producers[i] = (producer){.nq = nq, .unique = unique, .from = 1 + i * each, .to = 1 + (i + 1) * each};
+        check(pthread_create(&producers[i].thread, NULL, produce, &producers[i]), "pthread_create");
+    }
+    for (uint64_t i = 0; i < threads; i++)
+        pthread_join(producers[i].thread, NULL);
+    return rate_of((double)(each * threads), start);
 }
 
 #endif

@@ -21,42 +21,11 @@ static const char *const unique_words[] = {[NEOQ_UNIQUE_ON] = "unique_on", [NEOQ
 
 /* ---- single: neoq_enqueue(), a job a call ------------------------------------------------------ */
 
-typedef struct producer {
-    pthread_t thread;
-    neoq *nq;
-    neoq_unique unique;
-    uint64_t from, to;
-} producer;
-
-static void *produce(void *arg)
-{
-    const producer *p = arg;
-    char payload[] = PAYLOAD_67;
-    const neoq_job job = {.queue = "bench",
-                          .payload = payload,
-                          .payload_size = sizeof payload - 1,
-                          .unique = p->unique};
-    for (uint64_t i = p->from; i < p->to; i++) {
-        number_payload(payload, i);
-        check(neoq_enqueue(p->nq, &job, NULL), "neoq_enqueue");
-    }
-    return NULL;
-}
-
 static double measure_singles(neoq_unique unique, uint64_t threads, uint64_t jobs)
 {
-    producer producers[MOST_THREADS];
-    uint64_t each = jobs / threads;
     neoq *nq = open_fresh(conn, url);
     fill_store(nq, unique, 1, 1); /* so that the queue is there */
-    int64_t start = now_ns();
-    for (uint64_t i = 0; i < threads; i++) {
-        producers[i] = (producer){.nq = nq, .unique = unique, .from = 1 + i * each, .to = 1 + (i + 1) * each};
-        check(pthread_create(&producers[i].thread, NULL, produce, &producers[i]), "pthread_create");
-    }
-    for (uint64_t i = 0; i < threads; i++)
-        pthread_join(producers[i].thread, NULL);
-    double rate = rate_of((double)(each * threads), start);
+    double rate = rate_of_singles(nq, unique, threads, jobs / threads);
     neoq_close(nq);
     return rate;
 }

@@ -32,22 +32,9 @@ static void remove_files(void)
 
 static double measure_fill(neoq *nq, neoq_unique unique, uint64_t rows)
 {
-    static char payloads[BATCH][sizeof PAYLOAD_67];
-    static neoq_job jobs[BATCH];
-    for (size_t i = 0; i < BATCH; i++) {
-        memcpy(payloads[i], PAYLOAD_67, sizeof PAYLOAD_67);
-        jobs[i] = (neoq_job){.queue = "bench",
-                             .payload = payloads[i],
-                             .payload_size = sizeof PAYLOAD_67 - 1,
-                             .unique = unique};
-    }
     int64_t start = now_ns();
-    for (uint64_t done = 0; done < rows; done += BATCH) {
-        for (size_t i = 0; i < BATCH; i++)
-            number_payload(payloads[i], done + i);
-        check(neoq_enqueue_many(nq, jobs, BATCH, NULL), "neoq_enqueue_many");
-    }
-    return (double)rows * 1e9 / (double)(now_ns() - start);
+    fill_store(nq, unique, rows, 1);
+    return rate_of((double)rows, start);
 }
 
 static double measure_drain(neoq *nq, uint64_t rows)
@@ -57,10 +44,10 @@ static double measure_drain(neoq *nq, uint64_t rows)
     int64_t start = now_ns();
     start_handler(nq, count_job, &g, CONCURRENCY);
     check(neoq_drain(nq, NEOQ_MINUTES(10)), "neoq_drain");
-    int64_t taken = now_ns() - start;
+    double rate = rate_of((double)rows, start);
     if (g.count != rows)
         check(NEOQ_EFAILED, "the drain lost jobs");
-    return (double)rows * 1e9 / (double)taken;
+    return rate;
 }
 
 static void print_bulk(neoq_unique unique, uint64_t rows)
@@ -79,41 +66,11 @@ static void print_bulk(neoq_unique unique, uint64_t rows)
 
 /* ---- single: neoq_enqueue(), a job and a commit at a time ------------------------------------ */
 
-typedef struct producer {
-    pthread_t thread;
-    neoq *nq;
-    neoq_unique unique;
-    uint64_t from, to;
-} producer;
-
-static void *produce(void *arg)
-{
-    const producer *p = arg;
-    char payload[] = PAYLOAD_67;
-    const neoq_job job = {.queue = "bench",
-                          .payload = payload,
-                          .payload_size = sizeof payload - 1,
-                          .unique = p->unique};
-    for (uint64_t i = p->from; i < p->to; i++) {
-        number_payload(payload, i);
-        check(neoq_enqueue(p->nq, &job, NULL), "neoq_enqueue");
-    }
-    return NULL;
-}
-
 static double measure_singles(neoq_unique unique, uint64_t threads, uint64_t jobs)
 {
-    producer producers[THREADS];
     remove_files();
     neoq *nq = open_store(url);
-    int64_t start = now_ns();
-    for (uint64_t i = 0; i < threads; i++) {
-        producers[i] = (producer){.nq = nq, .unique = unique, .from = i * jobs, .to = (i + 1) * jobs};
-        check(pthread_create(&producers[i].thread, NULL, produce, &producers[i]), "pthread_create");
-    }
-    for (uint64_t i = 0; i < threads; i++)
-        pthread_join(producers[i].thread, NULL);
-    double rate = (double)(threads * jobs) * 1e9 / (double)(now_ns() - start);
+    double rate = rate_of_singles(nq, unique, threads, jobs);
     neoq_close(nq);
     return rate;
 }

@@ -66,31 +66,4 @@ static inline neoq *open_fresh(PGconn *conn, const char *url)
     return nq;
 }
 
-/* A thousand jobs a call, to one queue, or in turn to queues "bench-0"... */
-static inline void fill_store(neoq *nq, neoq_unique unique, uint64_t jobs_wanted, uint64_t queues)
-{
-    enum { MANY = 1000 };
-    static char payloads[MANY][sizeof PAYLOAD_67], names[MANY][32];
-    static neoq_job jobs[MANY];
-    for (size_t i = 0; i < MANY; i++) {
-        memcpy(payloads[i], PAYLOAD_67, sizeof PAYLOAD_67);
-        snprintf(names[i], sizeof names[i], queues > 1 ? "bench-%u" : "bench", (unsigned)(i % queues));
-        jobs[i] = (neoq_job){.queue = names[i],
-                             .payload = payloads[i],
-                             .payload_size = sizeof PAYLOAD_67 - 1,
-                             .unique = unique};
-    }
-    for (uint64_t done = 0; done < jobs_wanted; done += MANY) {
-        uint64_t count = jobs_wanted - done < MANY ? jobs_wanted - done : MANY;
-        for (size_t i = 0; i < count; i++)
-            number_payload(payloads[i], done + i);
-        check(neoq_enqueue_many(nq, jobs, count, NULL), "neoq_enqueue_many");
-    }
-}
-
-static inline double rate_of(double count, int64_t start_ns)
-{
-    return count * 1e9 / (double)(now_ns() - start_ns);
-}
-
 #endif
