@@ -91,10 +91,11 @@ static void cut_one(unsigned random)
 static void kill_one(void)
 {
     int pid = ask_for_number("SELECT pid" SOMEBODY);
-    if (pid > 1)
-        kill(pid, SIGKILL);
-    /* Who connects before the postmaster has seen it is thrown out, too. */
-    nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+    if (pid < 1 || kill(pid, SIGKILL) != 0)
+        return;
+    /* Who connects before the postmaster has seen it, and reaped it, is thrown out, too. */
+    for (int ms = 0; kill(pid, 0) == 0 && ms < 5000; ms++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
 static void stop_and_start(postgres_manner manner)

@@ -255,7 +255,7 @@ static void creates_the_database(void **state)
     postgres_url(b->server, "not \"there\" yet", url, sizeof url);
     assert_int_equal(try_pool(b, url, &pool), NEOQ_OK);
     assert_answer(pool, "SELECT current_database()", "not \"there\" yet");
-    assert_int_equal(log_lines(b, "info: "), 1);
+    assert_int_equal(log_lines(b, "warning: "), 1);
     assert_int_equal(log_lines(b, "did not exist and was created"), 1);
     assert_int_equal(try_pool(b, url, &pool), NEOQ_OK);
     assert_int_equal(log_lines(b, ""), 1);

@@ -442,7 +442,7 @@ static int create_database(pg_pool *pool, const pg_bound *bound)
         PQfinish(conn);
     }
     if (done)
-        pg_log(pool->options, NEOQ_LOG_INFO, "PostgreSQL %s: database \"%s\" did not exist and was created",
+        pg_log(pool->options, NEOQ_LOG_WARN, "PostgreSQL %s: database \"%s\" did not exist and was created",
                pool->settings->shown, name);
     if (done || raced)
         return NEOQ_OK;
