@@ -87,14 +87,15 @@ static void cut_one(unsigned random)
     ask_for_number("SELECT pg_terminate_backend(pid)" SOMEBODY);
 }
 
-/* The postmaster sees it, throws all others out and begins anew. */
+/* The postmaster sees it, throws all others out and begins anew: what the checker does next waits for that. */
 static void kill_one(void)
 {
+    char url[400];
     int pid = ask_for_number("SELECT pid" SOMEBODY);
     if (pid < 1 || kill(pid, SIGKILL) != 0)
         return;
-    /* Who connects before the postmaster has seen it, and reaped it, is thrown out, too. */
-    for (int ms = 0; kill(pid, 0) == 0 && ms < 5000; ms++)
+    postgres_url(server, database, url, sizeof(url));
+    for (int ms = 0; ms < 10000 && (kill(pid, 0) == 0 || PQping(url) != PQPING_OK); ms++)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
