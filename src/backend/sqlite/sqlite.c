@@ -94,7 +94,7 @@ static void sq_close(neoq_store *store)
         close(store->wake_fd);
     if (store->notify_fd >= 0)
         close(store->notify_fd);
-    pthread_mutex_destroy(&store->queue_mutex);
+    nq_group_destroy(&store->writers);
     pthread_mutex_destroy(&store->read_mutex);
     free(store->path);
     free(store->wal_path);
@@ -135,9 +135,8 @@ static int sq_open(neoq_store **out, const neoq_store_config *config)
     store->options = config->options;
     store->clock = config->clock;
     store->wake_fd = store->notify_fd = -1;
-    store->last = &store->first;
     store->next_checkpoint = 1000;
-    pthread_mutex_init(&store->queue_mutex, NULL);
+    nq_group_init(&store->writers);
     pthread_mutex_init(&store->read_mutex, NULL);
     nq_place_find(store->place);
     int status = open_file(store, config);

@@ -3,19 +3,18 @@
  * sqlite/store.h -- the store and its one writer.
  *
  * All that a process writes goes through sq_write(): calls that come while a transaction is being committed wait, and
- * the next transaction takes all of them along. So sixteen threads pay for one fsync, and one thread alone waits for
- * nobody. Readers use a connection of their own.
+ * the next transaction takes all of them along (base/group.h). Readers use a connection of their own.
  */
 #ifndef NQ_SQLITE_STORE_H
 #define NQ_SQLITE_STORE_H
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 
 #include <neoq/backend.h>
 
 #include "backend/sqlite/database.h"
+#include "base/group.h"
 #include "base/place.h"
 
 /* What a transaction changes in the counts of one queue. */
@@ -44,13 +43,11 @@ typedef struct sq_tx {
 typedef int (*sq_work)(sq_tx *tx, void *arg);
 
 typedef struct sq_op {
-    struct sq_op *next;
+    nq_member member; /* the first, so that one is the other */
     sq_work work;
     void *arg;
     int status;
-    bool done, hasty;
-    sem_t turn;             /* posted when it is done, or when it is this caller's turn to write */
-    struct sq_op *wakes[2]; /* whom this caller posts in turn, once it is done */
+    bool hasty;
     char message[512];
 } sq_op;
 
@@ -66,13 +63,8 @@ struct neoq_store {
     const neoq_clock *clock;
     char place[NQ_PLACE_SIZE]; /* boot and pid namespace: where a pid means something */
 
-    pthread_mutex_t queue_mutex; /* of the fields up to `written` */
-    sq_op *first, **last;
-    atomic_size_t waiting; /* ops in the list; read without the mutex by who waits for company */
-    size_t last_size;      /* ops in the last transaction */
-    bool writing;
-
-    sq_db writer;            /* of whoever is `writing` */
+    nq_group writers;
+    sq_db writer;            /* of whoever serves them, as what follows */
     int64_t wal_pages;       /* after the last commit */
     int64_t next_checkpoint; /* when wal_pages reaches it */
     int64_t data_version;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Group commit, transactions, checkpoints.
+ * Transactions that take along the work of several callers, checkpoints.
  */
 #include <fcntl.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +13,7 @@
 #include "base/error.h"
 #include "job/transition.h"
 
-enum { CHECKPOINT_PAGES = 14000, PATIENCE = 200 };
+enum { CHECKPOINT_PAGES = 14000 };
 
 /* ---- tallies ---------------------------------------------------------------------------- */
 
@@ -251,11 +250,11 @@ static int end(neoq_store *store, sq_tx *tx, int status)
 
 /* A commit is synced unless every op in it can do without; one that is makes those before it safe too. SQLite obeys
  * this pragma while it compiles it, so a prepared one would work only once. */
-static int set_haste(neoq_store *store, const sq_op *first)
+static int set_haste(neoq_store *store, const nq_member *first)
 {
     bool hasty = true;
-    for (const sq_op *op = first; op; op = op->next)
-        hasty = hasty && op->hasty;
+    for (const nq_member *member = first; member; member = member->next)
+        hasty = hasty && ((const sq_op *)member)->hasty;
     if (hasty == store->hasty || store->options->asynchronous_commit)
         return NEOQ_OK;
     const char *pragma = hasty ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL";
@@ -266,14 +265,15 @@ static int set_haste(neoq_store *store, const sq_op *first)
 }
 
 /* Runs the ops in one transaction. Not NEOQ_OK: none of them happened. */
-static int write_together(neoq_store *store, sq_op *first)
+static int write_together(neoq_store *store, nq_member *first)
 {
     sq_tx tx;
     int status = set_haste(store, first);
     if (status != NEOQ_OK)
         return status; /* rather nothing than something that is only seemingly safe */
     status = begin(store, &tx);
-    for (sq_op *op = first; op && status == NEOQ_OK; op = op->next) {
+    for (nq_member *member = first; member && status == NEOQ_OK; member = member->next) {
+        sq_op *op = (sq_op *)member;
         op->status = op->work(&tx, op->arg);
         if (op->status != NEOQ_OK)
             snprintf(op->message, sizeof op->message, "%s", neoq_error_message());
@@ -282,132 +282,46 @@ static int write_together(neoq_store *store, sq_op *first)
     return end(store, &tx, status);
 }
 
-static void write_batch(neoq_store *store, sq_op *first)
+static void write_batch(neoq_store *store, nq_member *first)
 {
     int status = write_together(store, first);
     if (status == NEOQ_OK)
         return;
     bool alone = !first->next;
-    for (sq_op *op = first, *next; op; op = next) {
-        next = op->next;
-        op->next = NULL;
+    for (nq_member *member = first, *next; member; member = next) {
+        sq_op *op = (sq_op *)member;
+        next = member->next;
+        member->next = NULL;
         /* One bad op does not fail its company: each is tried by itself. */
         if (!alone)
-            status = write_together(store, op);
+            status = write_together(store, member);
         if (status != NEOQ_OK) {
             op->status = status;
             snprintf(op->message, sizeof op->message, "%s", neoq_error_message());
         }
-        op->next = next;
+        member->next = next;
     }
 }
 
 /* ---- group commit ----------------------------------------------------------------------- */
 
-/*
- * The callers whom the last transaction let go are likely to come back at once. Where there were several, the next
- * writer steps aside a few times to let them in, as long as they keep coming; a caller alone waits for nobody.
- */
-static void let_company_in(neoq_store *store)
+static void serve(nq_member *first, void *arg)
 {
-    for (int i = 0; i < PATIENCE && store->last_size > 1 && atomic_load(&store->waiting) < store->last_size; i++)
-        sched_yield();
-}
-
-static sq_op *take_all(neoq_store *store)
-{
-    pthread_mutex_lock(&store->queue_mutex);
-    sq_op *first = store->first;
-    store->first = NULL;
-    store->last = &store->first;
-    store->last_size = store->waiting;
-    store->waiting = 0;
-    pthread_mutex_unlock(&store->queue_mutex);
-    return first;
-}
-
-static void pass_on(neoq_store *store)
-{
-    pthread_mutex_lock(&store->queue_mutex);
-    if (store->first)
-        sem_post(&store->first->turn);
-    else
-        store->writing = false;
-    pthread_mutex_unlock(&store->queue_mutex);
-}
-
-/*
- * The callers of a batch wake each other, each two more, so that one thread need not wake all before it can go on.
- * own is the root; the rest of the list follows in the order of a binary heap.
- */
-static void arrange_wakes(sq_op *batch, sq_op *own)
-{
-    sq_op *parent = own, *last = own;
-    int children = 0;
-    own->done = true;
-    for (sq_op *op = batch, *rest; op; op = rest) {
-        rest = op->next;
-        if (op == own)
-            continue;
-        op->done = true;
-        op->next = NULL;
-        last->next = op; /* the heap's order, as a list from own on */
-        last = op;
-        if (children == 2) {
-            parent = parent->next;
-            children = 0;
-        }
-        parent->wakes[children++] = op;
-    }
-    last->next = NULL;
-}
-
-/* An op is its caller's again once it is posted. */
-static void wake_next(sq_op *op)
-{
-    for (int i = 0; i < 2; i++)
-        if (op->wakes[i])
-            sem_post(&op->wakes[i]->turn);
-}
-
-static void lead(neoq_store *store, sq_op *own)
-{
-    let_company_in(store);
-    sq_op *batch = take_all(store);
-    write_batch(store, batch);
+    neoq_store *store = arg;
+    write_batch(store, first);
     if (store->wal_pages >= store->next_checkpoint)
         checkpoint(store);
-    arrange_wakes(batch, own);
-    wake_next(own);
-    pass_on(store);
 }
 
 static int submit(neoq_store *store, sq_work work, void *arg, bool hasty)
 {
     sq_op op;
     op.hasty = hasty;
-    op.next = NULL;
     op.work = work;
     op.arg = arg;
     op.status = NEOQ_OK;
-    op.done = false;
     op.message[0] = '\0';
-    op.wakes[0] = op.wakes[1] = NULL;
-    sem_init(&op.turn, 0, 0);
-    pthread_mutex_lock(&store->queue_mutex);
-    *store->last = &op;
-    store->last = &op.next;
-    store->waiting++;
-    bool mine = !store->writing;
-    store->writing = true;
-    pthread_mutex_unlock(&store->queue_mutex);
-    while (!mine && sem_wait(&op.turn) != 0)
-        ;
-    if (op.done)
-        wake_next(&op);
-    else
-        lead(store, &op);
-    sem_destroy(&op.turn);
+    nq_group_join(&store->writers, &op.member, serve, store);
     return op.status == NEOQ_OK ? NEOQ_OK : nq_fail(op.status, "%s", op.message);
 }
 
