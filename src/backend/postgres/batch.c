@@ -116,8 +116,10 @@ static void mark_repeats(pg_batch *batch)
     if (ascending)
         return;
     qsort(batch->entries, batch->count, sizeof *batch->entries, by_id);
-    for (size_t i = 1; i < batch->count; i++)
+    for (size_t i = 1; i < batch->count; i++) {
         batch->entries[i].repeat = memcmp(batch->entries[i - 1].id, batch->entries[i].id, 16) == 0;
+        batch->hopeful = batch->hopeful && !batch->entries[i].repeat;
+    }
 }
 
 /* By guard, so that two batches with guards in common never wait for each other in a circle; of twins, the first first. */
@@ -144,7 +146,7 @@ int pg_batch_address(neoq_store *store, pg_batch *batch)
         batch->count = kept;
     }
     mark_repeats(batch);
-    if (batch->count > 1)
+    if (!batch->hopeful && batch->count > 1)
         qsort(batch->entries, batch->count, sizeof *batch->entries, in_order);
     return NEOQ_OK;
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Who goes with whom: calls that come while others are being stored wait, and one of them then takes all of them along
- * in one statement. Two such statements are under way at most, so that one is made while the other waits for the disk.
- * A caller alone waits for nobody.
+ * in one statement (base/group.h). There are two lanes, so that one statement is made while the other's commit waits for
+ * the disk: with more, each takes fewer along. A call with many jobs goes by itself.
  */
-#include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,24 +11,16 @@
 #include "base/error.h"
 
 enum {
-    JOBS_TOGETHER = 2000, /* of several callers; one alone may bring more */
+    MANY_JOBS = 100,
+    SOME_JOBS = 8,    /* that are worth an insert which has to be made anew if one of them is refused */
+    HOPE_AFTER_S = 1, /* of none that was */
+    JOBS_TOGETHER = 2000,
     BYTES_TOGETHER = 4 << 20,
     PATIENCE_MS = 200, /* of those who are together, with a transaction that keeps one of them waiting */
     ROUNDS = 5,        /* of a batch whose obstacles go away as soon as they are looked at */
 };
 /* How long the server can tell whether a statement was done: fold_tally() in lease.sql keeps tokens for 10 s. */
 static const int64_t token_life = NEOQ_SECONDS(8);
-
-struct pg_op {
-    struct pg_op *next;
-    const neoq_job *jobs;
-    size_t count, bytes;
-    neoq_enqueued *results;
-    int status;
-    bool done, apart; /* apart: to be stored by its own caller, alone */
-    sem_t turn;       /* posted when it is done, or when its caller is to lead */
-    char message[512];
-};
 
 /* ---- one statement ---------------------------------------------------------------------- */
 
@@ -38,12 +29,13 @@ static int send_once(neoq_store *store, pg_batch *batch, int64_t token, bool aga
     static const pg_statement statement = {
         "neoq_enqueue_jobs",
         "SELECT * FROM %s.enqueue_jobs($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,"
-        "$18,$19,$20,$21)"};
+        "$18,$19,$20,$21,$22)"};
     pg_build b = {0};
     pg_put_int8(&b, pg_now(store));
     pg_put_int8(&b, token);
     pg_put_bool(&b, again);
     pg_put_int4(&b, patience);
+    pg_put_bool(&b, batch->hopeful);
     pg_put_batch(&b, batch);
     const pg_params *params = pg_built(&b);
     int status = params ? pg_pool_run(store->pool, &statement, params, again, rows) : NEOQ_ENOMEM;
@@ -82,17 +74,27 @@ static void note_arrivals(neoq_store *store, const pg_batch *batch)
     pthread_mutex_unlock(&store->queue_mutex);
 }
 
+/* Whether it is likely that all jobs are new: there are some, and none was refused of late. */
+static bool is_hopeful(const neoq_store *store, const pg_batch *batch)
+{
+    return batch->count >= SOME_JOBS &&
+           store->clock->steady(store->clock) - atomic_load(&store->refused_at) > NEOQ_SECONDS(HOPE_AFTER_S);
+}
+
 static int store_batch(neoq_store *store, pg_batch *batch, int patience)
 {
     int status = NEOQ_OK;
     for (int round = 0; round < ROUNDS && batch->count > 0 && status == NEOQ_OK; round++) {
         PGresult *rows = NULL;
+        batch->hopeful = is_hopeful(store, batch);
         status = pg_batch_address(store, batch);
         if (status != NEOQ_OK || batch->count == 0)
             break;
         status = send_batch(store, batch, patience, &rows);
         if (status == NEOQ_OK) {
             note_arrivals(store, batch);
+            if (PQntuples(rows) > 0)
+                atomic_store(&store->refused_at, store->clock->steady(store->clock));
             pg_batch_read(store, batch, rows);
         }
         PQclear(rows);
@@ -104,17 +106,28 @@ static int store_batch(neoq_store *store, pg_batch *batch, int patience)
 
 /* ---- together --------------------------------------------------------------------------- */
 
+typedef struct pg_op {
+    nq_member member; /* the first, so that one is the other */
+    const neoq_job *jobs;
+    size_t count, bytes;
+    neoq_enqueued *results;
+    int status;
+    bool apart; /* to be stored by its own caller, alone */
+    char message[512];
+} pg_op;
+
 static void fail_op(pg_op *op, int status)
 {
     op->status = status;
     snprintf(op->message, sizeof op->message, "%s", neoq_error_message());
 }
 
-/* Stores those of the ops that are well-formed. */
-static int store_together(neoq_store *store, pg_op *first, int patience)
+/* Stores those of the ops up to `end` that are well-formed. */
+static int store_together(neoq_store *store, nq_member *first, const nq_member *end, int patience)
 {
     pg_batch batch = {0};
-    for (pg_op *op = first; op; op = op->next) {
+    for (nq_member *member = first; member != end; member = member->next) {
+        pg_op *op = (pg_op *)member;
         int status = pg_batch_add(&batch, op->jobs, op->count, op->results);
         if (status != NEOQ_OK)
             fail_op(op, status);
@@ -126,80 +139,45 @@ static int store_together(neoq_store *store, pg_op *first, int patience)
 
 /* One bad job, or one for which somebody's transaction must be waited for, does not fail or hold up its neighbours: then
  * each caller stores its own. */
-static void store_ops(neoq_store *store, pg_op *first)
+static void store_ops(neoq_store *store, nq_member *first, const nq_member *end)
 {
     int64_t begun = store->clock->steady(store->clock);
-    int status = store_together(store, first, PATIENCE_MS);
+    int status = store_together(store, first, end, PATIENCE_MS);
     bool apart = status == NEOQ_EINVAL || status == NEOQ_ENOMEM || status == NEOQ_EBACKEND;
-    if (!first->next)
+    if (first->next == end)
         apart = status == NEOQ_EBACKEND && store->clock->steady(store->clock) - begun >= PATIENCE_MS * 1000;
-    for (pg_op *op = first; op && status != NEOQ_OK; op = op->next) {
+    for (nq_member *member = first; member != end && status != NEOQ_OK; member = member->next) {
+        pg_op *op = (pg_op *)member;
         op->apart = apart && op->status == NEOQ_OK;
         if (!apart && op->status == NEOQ_OK)
             fail_op(op, status);
     }
 }
 
+/* All who wait, by statements that are not too large. */
+static void serve(nq_member *first, void *arg)
+{
+    neoq_store *store = arg;
+    while (first) {
+        const pg_op *op = (const pg_op *)first;
+        size_t jobs = op->count, bytes = op->bytes;
+        nq_member *end = first->next;
+        while (end && (jobs += ((const pg_op *)end)->count) <= JOBS_TOGETHER &&
+               (bytes += ((const pg_op *)end)->bytes) <= BYTES_TOGETHER)
+            end = end->next;
+        store_ops(store, first, end);
+        first = end;
+    }
+    pg_bell_announce(store->bell);
+}
+
 static void store_alone(neoq_store *store, pg_op *op)
 {
-    op->next = NULL;
-    int status = store_together(store, op, 0);
+    op->member.next = NULL;
+    int status = store_together(store, &op->member, NULL, 0);
     if (status != NEOQ_OK && op->status == NEOQ_OK)
         fail_op(op, status);
     pg_bell_announce(store->bell);
-}
-
-/* The ops that go with this one, which is not in the list (any more). */
-static pg_op *take_company(neoq_store *store, pg_op *own)
-{
-    size_t jobs = own->count, bytes = own->bytes;
-    pg_op *last = own;
-    pthread_mutex_lock(&store->enqueue_mutex);
-    while (store->first && jobs + store->first->count <= JOBS_TOGETHER &&
-           bytes + store->first->bytes <= BYTES_TOGETHER) {
-        last->next = store->first;
-        last = last->next;
-        jobs += last->count;
-        bytes += last->bytes;
-        store->first = last->next;
-    }
-    if (!store->first)
-        store->last = &store->first;
-    pthread_mutex_unlock(&store->enqueue_mutex);
-    last->next = NULL;
-    return own;
-}
-
-/* The first who waits leads next, or nobody. */
-static void pass_on(neoq_store *store)
-{
-    pthread_mutex_lock(&store->enqueue_mutex);
-    pg_op *next = store->first;
-    if (next) {
-        store->first = next->next;
-        if (!store->first)
-            store->last = &store->first;
-    } else {
-        store->leaders--;
-    }
-    pthread_mutex_unlock(&store->enqueue_mutex);
-    if (next)
-        sem_post(&next->turn);
-}
-
-static void lead(neoq_store *store, pg_op *own)
-{
-    pg_op *batch = take_company(store, own);
-    store_ops(store, batch);
-    pg_bell_announce(store->bell);
-    pass_on(store);
-    for (pg_op *op = batch, *next; op; op = next) {
-        next = op->next; /* an op is its caller's again once it is posted */
-        if (op == own)
-            continue;
-        op->done = true;
-        sem_post(&op->turn);
-    }
 }
 
 static size_t bytes_of(const neoq_job *jobs, size_t count)
@@ -210,27 +188,26 @@ static size_t bytes_of(const neoq_job *jobs, size_t count)
     return bytes;
 }
 
+/* The one with fewer callers: so those whom a lane has served come back to it, and it knows for how many to wait. */
+static nq_group *emptiest_lane(neoq_store *store)
+{
+    nq_group *emptiest = &store->lanes[0];
+    for (int i = 1; i < PG_LANES; i++)
+        if (atomic_load(&store->lanes[i].members) < atomic_load(&emptiest->members))
+            emptiest = &store->lanes[i];
+    return emptiest;
+}
+
 int pg_enqueue(neoq_store *store, const neoq_job *jobs, size_t count, neoq_enqueued *results)
 {
     pg_op op = {.jobs = jobs, .count = count, .bytes = bytes_of(jobs, count), .results = results};
     if (count == 0)
         return NEOQ_OK;
-    sem_init(&op.turn, 0, 0);
-    pthread_mutex_lock(&store->enqueue_mutex);
-    bool mine = store->leaders < PG_LANES;
-    if (mine) {
-        store->leaders++;
-    } else {
-        *store->last = &op;
-        store->last = &op.next;
-    }
-    pthread_mutex_unlock(&store->enqueue_mutex);
-    while (!mine && sem_wait(&op.turn) != 0)
-        ;
-    if (!op.done)
-        lead(store, &op);
+    /* Many jobs are worth a commit and a connection of their own. */
+    op.apart = count >= MANY_JOBS;
+    if (!op.apart)
+        nq_group_join(emptiest_lane(store), &op.member, serve, store);
     if (op.apart)
         store_alone(store, &op);
-    sem_destroy(&op.turn);
     return op.status == NEOQ_OK ? NEOQ_OK : nq_fail(op.status, "%s", op.message);
 }

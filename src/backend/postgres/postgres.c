@@ -36,7 +36,8 @@ static void pg_close(neoq_store *store)
     pg_queues_free(store);
     free(store->pulse.neighbours);
     pthread_mutex_destroy(&store->queue_mutex);
-    pthread_mutex_destroy(&store->enqueue_mutex);
+    for (int i = 0; i < PG_LANES; i++)
+        nq_group_destroy(&store->lanes[i]);
     pthread_mutex_destroy(&store->hold_mutex);
     pthread_rwlock_destroy(&store->exchange_lock);
     free(store);
@@ -62,11 +63,12 @@ static int pg_open(neoq_store **out, const neoq_store_config *config)
     store->options = config->options;
     store->clock = config->clock;
     store->real_time = config->clock == &nq_real_clock;
-    store->last = &store->first;
     atomic_init(&store->token, nq_real_clock.random(&nq_real_clock)); /* no affair of a test's seed */
+    atomic_init(&store->refused_at, INT64_MIN / 2);
     nq_place_find(store->place);
     pthread_mutex_init(&store->queue_mutex, NULL);
-    pthread_mutex_init(&store->enqueue_mutex, NULL);
+    for (int i = 0; i < PG_LANES; i++)
+        nq_group_init(&store->lanes[i]);
     pthread_mutex_init(&store->hold_mutex, NULL);
     pthread_rwlock_init(&store->exchange_lock, NULL);
     int status = open_parts(store, config);

@@ -18,6 +18,7 @@
 #include "backend/postgres/url.h"
 #include "backend/postgres/values.h"
 #include "backend/postgres/watch.h"
+#include "base/group.h"
 #include "base/place.h"
 
 /* Where a job stands in the order of its queue. */
@@ -60,7 +61,6 @@ typedef struct pg_pulse {
     size_t neighbour_count;
 } pg_pulse;
 
-typedef struct pg_op pg_op;     /* enqueue.c */
 typedef struct pg_hold pg_hold; /* exchange.h */
 
 struct neoq_store {
@@ -75,10 +75,9 @@ struct neoq_store {
     pthread_mutex_t queue_mutex; /* of queues */
     pg_queue *queues[PG_QUEUE_BUCKETS];
 
-    pthread_mutex_t enqueue_mutex; /* of the three below */
-    pg_op *first, **last;
-    int leaders;
-    atomic_uint_fast64_t token; /* the last one, of a random beginning */
+    nq_group lanes[PG_LANES];       /* of who enqueues */
+    atomic_uint_fast64_t token;     /* of the last enqueue, of a random beginning */
+    atomic_int_fast64_t refused_at; /* steady: when a job was not simply stored */
 
     pthread_rwlock_t exchange_lock; /* write: no exchange is under way */
     pthread_mutex_t hold_mutex;     /* of the four below */

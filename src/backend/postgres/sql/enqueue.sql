@@ -21,10 +21,18 @@ BEGIN
     RETURN QUERY SELECT q.name::text, q.id, q.salt FROM @schema@.queue q WHERE q.name = ANY (names);
 END $$;
 
--- Puts the jobs into the table and counts them. How many were new.
-CREATE OR REPLACE FUNCTION @schema@.enqueue_insert(now bigint, token bigint,
-    places int[], ids uuid[], queue_ids int[], ranks int[], run_afters bigint[], created_ats bigint[], max_retries int[],
-    guards uuid[], fingerprints text[], deadlines bigint[], retentions bigint[], retry_waits text[], metadata text[],
+-- Puts the jobs into the table and counts them. How many were new; none, if `queues` (null = there is room) are not all
+-- there and without bounds.
+--
+-- hopeful: probably all are new. Then they come in the order of their ids, which is that of two indexes, and an insert
+-- that expects no conflict is faster, too. Else, and where there is one, the order is that of the guards, so that two
+-- calls never wait for each other in a circle; a hopeful one waits only for a moment.
+--
+-- Arrays beside each other are read in step, and one that is shorter goes on as nulls. In the list of columns a row costs
+-- less than in FROM, where each is stored first.
+CREATE OR REPLACE FUNCTION @schema@.enqueue_insert(now bigint, token bigint, hopeful bool, queues int[],
+    places int[], ids uuid[], queue_ids int[], ranks int[], run_afters bigint[], created_ats bigint[], most_retries int[],
+    guards uuid[], fingerprints text[], deadlines bigint[], retentions bigint[], waits text[], notes text[],
     payloads bytea[])
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE
@@ -32,32 +40,61 @@ AS $$
 DECLARE
     before bigint := nextval('@schema@.arrival') << 20;
     stored bigint;
+    patience text;
+    ignored text;
 BEGIN
-    IF cardinality(ids) >= 100 THEN
-        -- Mostly none of them is there, and an insert that need not expect one is a fifth faster.
+    IF hopeful THEN
         BEGIN
+            patience := current_setting('lock_timeout');
+            ignored := set_config('lock_timeout', '20', true);
             INSERT INTO @schema@.job (id, queue_id, arrival, rank, run_after, created_at, max_retries, guard, fingerprint,
                                       deadline, retention, retry_waits, metadata, payload)
-            SELECT u.id, u.queue_id, before + u.place, u.rank, u.run_after, u.created_at, u.max_retries, u.guard,
-                   u.fingerprint, u.deadline, u.retention, u.retry_waits::bigint[], u.metadata, u.payload
-              FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-                AS u (place, id, queue_id, rank, run_after, created_at, max_retries, guard, fingerprint, deadline,
-                      retention, retry_waits, metadata, payload);
-            INSERT INTO @schema@.tally (queue_id, waiting, at, token)
-            SELECT q.id, count(*), $1, $2 FROM unnest(queue_ids) AS q (id) GROUP BY q.id;
-            RETURN cardinality(ids);
-        EXCEPTION WHEN unique_violation THEN
+            SELECT unnest(ids), unnest(queue_ids), before + unnest(places), unnest(ranks), unnest(run_afters),
+                   unnest(created_ats), unnest(most_retries), unnest(guards), unnest(fingerprints), unnest(deadlines),
+                   unnest(retentions), unnest(waits)::bigint[], unnest(notes), unnest(payloads)
+             WHERE queues IS NULL
+                OR (SELECT count(*) FROM @schema@.queue q WHERE q.id = ANY (queues) AND q.capacity = 0)
+                   = cardinality(queues);
+            GET DIAGNOSTICS stored = ROW_COUNT;
+            ignored := set_config('lock_timeout', patience, true);
+            IF stored > 0 AND cardinality(queues) = 1 THEN
+                INSERT INTO @schema@.tally (queue_id, waiting, at, token) VALUES (queues[1], stored, $1, $2);
+            ELSIF stored > 0 THEN
+                INSERT INTO @schema@.tally (queue_id, waiting, at, token)
+                SELECT q.id, count(*), $1, $2 FROM unnest(queue_ids) AS q (id) GROUP BY q.id;
+            END IF;
+            RETURN stored;
+        EXCEPTION WHEN unique_violation OR lock_not_available THEN
             NULL; -- then with more care
         END;
+    ELSIF cardinality(queues) = 1 THEN
+        INSERT INTO @schema@.job (id, queue_id, arrival, rank, run_after, created_at, max_retries, guard, fingerprint,
+                                  deadline, retention, retry_waits, metadata, payload)
+        SELECT unnest(ids), unnest(queue_ids), before + unnest(places), unnest(ranks), unnest(run_afters),
+               unnest(created_ats), unnest(most_retries), unnest(guards), unnest(fingerprints), unnest(deadlines),
+               unnest(retentions), unnest(waits)::bigint[], unnest(notes), unnest(payloads)
+         WHERE EXISTS (SELECT 1 FROM @schema@.queue q WHERE q.id = queues[1] AND q.capacity = 0)
+        ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS stored = ROW_COUNT;
+        IF stored > 0 THEN
+            INSERT INTO @schema@.tally (queue_id, waiting, at, token) VALUES (queues[1], stored, $1, $2);
+        END IF;
+        RETURN stored;
     END IF;
     WITH i AS (
         INSERT INTO @schema@.job AS j (id, queue_id, arrival, rank, run_after, created_at, max_retries, guard, fingerprint,
                                        deadline, retention, retry_waits, metadata, payload)
         SELECT u.id, u.queue_id, before + u.place, u.rank, u.run_after, u.created_at, u.max_retries, u.guard, u.fingerprint,
-               u.deadline, u.retention, u.retry_waits::bigint[], u.metadata, u.payload
-          FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-            AS u (place, id, queue_id, rank, run_after, created_at, max_retries, guard, fingerprint, deadline, retention,
-                  retry_waits, metadata, payload)
+               u.deadline, u.retention, u.waits::bigint[], u.note, u.payload
+          FROM (SELECT generate_subscripts(ids, 1) AS at, unnest(ids) AS id, unnest(queue_ids) AS queue_id,
+                       unnest(places) AS place, unnest(ranks) AS rank, unnest(run_afters) AS run_after,
+                       unnest(created_ats) AS created_at, unnest(most_retries) AS max_retries, unnest(guards) AS guard,
+                       unnest(fingerprints) AS fingerprint, unnest(deadlines) AS deadline,
+                       unnest(retentions) AS retention, unnest(waits) AS waits, unnest(notes) AS note,
+                       unnest(payloads) AS payload) u
+         WHERE queues IS NULL
+            OR (SELECT count(*) FROM @schema@.queue q WHERE q.id = ANY (queues) AND q.capacity = 0) = cardinality(queues)
+         ORDER BY CASE WHEN hopeful THEN u.guard END, u.at
         ON CONFLICT DO NOTHING
         RETURNING j.queue_id
     ), t AS (
@@ -137,7 +174,7 @@ BEGIN
         END IF;
         stored := 0;
         IF NOT EXISTS (SELECT 1 FROM @schema@.ended e WHERE e.id = ids[i]) THEN
-            stored := @schema@.enqueue_insert(now, token, places[i:i], ids[i:i], queue_ids[i:i], ranks[i:i], run_afters[i:i],
+            stored := @schema@.enqueue_insert(now, token, false, NULL, places[i:i], ids[i:i], queue_ids[i:i], ranks[i:i], run_afters[i:i],
                 created_ats[i:i], max_retries[i:i], guards[i:i], fingerprints[i:i], deadlines[i:i], retentions[i:i],
                 retry_waits[i:i], metadata[i:i], payloads[i:i]);
         END IF;
@@ -155,10 +192,10 @@ END $$;
 -- stands in the way, or NEOQ_EFULL. A place of -1 alone: one of the queues is not there (any more), and nothing was stored.
 --
 -- queues: the ids in queue_ids, each once. places: what each job is called in the answer, in the order of the caller; the
--- arrays themselves are sorted by guard, so that two calls never wait for each other in a circle. An array whose items
+-- arrays themselves are sorted by guard, or if hopeful (see enqueue_insert) by place or id. An array whose items
 -- would all be null may be empty. lowest, highest: of ids. again: this may have been done before, with this token. patience:
 -- how many milliseconds to wait for a transaction that is just enqueueing the same job; 0 = until it ends.
-CREATE OR REPLACE FUNCTION @schema@.enqueue_jobs(now bigint, token bigint, again bool, patience int, queues int[],
+CREATE OR REPLACE FUNCTION @schema@.enqueue_jobs(now bigint, token bigint, again bool, patience int, hopeful bool, queues int[],
     lowest uuid, highest uuid, places int[],
     ids uuid[], queue_ids int[], ranks int[], run_afters bigint[], created_ats bigint[], max_retries int[],
     guards uuid[], fingerprints text[], deadlines bigint[], retentions bigint[], retry_waits text[], metadata text[],
@@ -174,7 +211,6 @@ DECLARE
     bounded bool;
     old bool;
     stored bigint;
-    first bigint;
     ignored text;
 BEGIN
     -- If it is just being done, the second try waits for the first.
@@ -186,39 +222,24 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    -- In one statement, because each has its price: who enqueues a job at a time feels it.
-    SELECT count(q.id), bool_or(q.capacity > 0), max(b.first), max(b.ignored) INTO known, bounded, first, ignored
-      FROM (SELECT nextval('@schema@.arrival') << 20 AS first,
-                   CASE WHEN patience > 0 THEN set_config('lock_timeout', patience::text, true) END
-                   || (SELECT pg_advisory_xact_lock(token))::text AS ignored OFFSET 0) b
-      LEFT JOIN @schema@.queue q ON q.id = ANY (queues);
-    IF known < cardinality(queues) THEN
-        RETURN QUERY SELECT -1, -4, NULL::uuid;
-        RETURN;
+    IF patience > 0 THEN
+        ignored := set_config('lock_timeout', patience::text, true);
     END IF;
-    IF bounded THEN
-        RETURN QUERY SELECT b.place, b.status, b.twin
-                       FROM @schema@.enqueue_bounded(now, token, places, ids, queue_ids, ranks, run_afters, created_ats,
-                            max_retries, guards, fingerprints, deadlines, retentions, retry_waits, metadata, payloads) b;
-        RETURN;
-    END IF;
-    IF cardinality(ids) >= 100 OR cardinality(queues) > 1 THEN
-        stored := @schema@.enqueue_insert(now, token, places, ids, queue_ids, ranks, run_afters, created_ats,
-                                          max_retries, guards, fingerprints, deadlines, retentions, retry_waits,
-                                          metadata, payloads);
-    ELSE
-        INSERT INTO @schema@.job (id, queue_id, arrival, rank, run_after, created_at, max_retries, guard, fingerprint,
-                                  deadline, retention, retry_waits, metadata, payload)
-        SELECT u.id, u.queue_id, first + u.place, u.rank, u.run_after, u.created_at, u.max_retries, u.guard,
-               u.fingerprint, u.deadline, u.retention, u.retry_waits::bigint[], u.metadata, u.payload
-          FROM unnest(places, ids, queue_ids, ranks, run_afters, created_ats, max_retries, guards, fingerprints,
-                      deadlines, retentions, retry_waits, metadata, payloads)
-            AS u (place, id, queue_id, rank, run_after, created_at, max_retries, guard, fingerprint, deadline,
-                  retention, retry_waits, metadata, payload)
-        ON CONFLICT DO NOTHING;
-        GET DIAGNOSTICS stored = ROW_COUNT;
-        IF stored > 0 THEN
-            INSERT INTO @schema@.tally (queue_id, waiting, at, token) VALUES (queues[1], stored, $1, $2);
+    ignored := pg_advisory_xact_lock(token);
+    stored := @schema@.enqueue_insert(now, token, hopeful, queues, places, ids, queue_ids, ranks, run_afters, created_ats,
+                                      max_retries, guards, fingerprints, deadlines, retentions, retry_waits, metadata,
+                                      payloads);
+    IF stored = 0 THEN
+        SELECT count(*), bool_or(q.capacity > 0) INTO known, bounded FROM @schema@.queue q WHERE q.id = ANY (queues);
+        IF known < cardinality(queues) THEN
+            RETURN QUERY SELECT -1, -4, NULL::uuid;
+            RETURN;
+        ELSIF bounded THEN
+            RETURN QUERY SELECT b.place, b.status, b.twin
+                           FROM @schema@.enqueue_bounded(now, token, places, ids, queue_ids, ranks, run_afters,
+                                created_ats, max_retries, guards, fingerprints, deadlines, retentions, retry_waits,
+                                metadata, payloads) b;
+            RETURN;
         END IF;
     END IF;
     -- Ids of jobs that ended long ago are nowhere near these; only where some are is each looked for. Afterwards: if the
