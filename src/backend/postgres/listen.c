@@ -20,7 +20,8 @@
 #include "base/error.h"
 
 enum {
-    TELL_EVERY_US = 1000, /* NOTIFY takes a lock on the whole database */
+    TELL_EVERY_US = 1000, /* at least between two; NOTIFY takes a lock on the whole database */
+    TELL_MOST_US = 8000,  /* ... while there is always something to tell: whoever hears it is busy then */
     TELL_LIMIT_S = 5,
     USAGE_EVERY_S = 10, /* how often the server's notification queue is looked at, while we notify */
     PING_AFTER_S = 15,  /* of silence */
@@ -59,7 +60,7 @@ struct pg_bell {
     bool refused; /* the server does not let us listen, and the log says so */
     bool held_back;
     PGconn *telling;
-    int64_t told;
+    int64_t told, pause; /* until it tells again */
 };
 
 /* ---- ringing ---------------------------------------------------------------------------- */
@@ -315,9 +316,11 @@ static void tell_others(pg_bell *bell)
     bool can = bell->telling || connect_mouth(bell, &bound, &failure);
     bool may = can && may_tell(bell, now, &bound, &failure);
     if (may && command(bell, bell->telling, "NOTIFY %s", &bound, &failure)) {
+        bool steadily = now - bell->told < 2 * bell->pause;
+        bell->pause = !steadily ? TELL_EVERY_US : bell->pause < TELL_MOST_US ? bell->pause * 2 : TELL_MOST_US;
         bell->told = now;
         bell->tell_failures = 0;
-        bell->tell_at = now + TELL_EVERY_US;
+        bell->tell_at = now + bell->pause;
         return;
     }
     atomic_store(&bell->dirty, true); /* once it can be told, it will be */
