@@ -162,15 +162,17 @@ static void note_returns(neoq_store *store, const trip *t)
     }
 }
 
-static void note_queue(neoq_store *store, const pg_ask *ask, const PGresult *rows, int row)
+static void note_queue(neoq_store *store, pg_ask *ask, const PGresult *rows, int row)
 {
     bool due = pg_int(rows, row, KIND) == DUE;
+    if (!due)
+        ask->known = (int32_t)pg_int(rows, row, AT);
     pthread_mutex_lock(&store->queue_mutex);
     pg_queue *queue = pg_queue_known(store, ask->claim->queue);
     if (queue && due) {
         pg_queue_await(queue, pg_int(rows, row, AT));
     } else if (queue) {
-        queue->id = (int32_t)pg_int(rows, row, AT);
+        queue->id = ask->known;
         memcpy(queue->salt, pg_uuid(rows, row, JOB), sizeof queue->salt);
     }
     pthread_mutex_unlock(&store->queue_mutex);
@@ -213,42 +215,55 @@ static int read_answer(neoq_store *store, trip *t, const PGresult *rows)
 
 /* A claimed job's row, and what its place in the order is by. */
 typedef struct claimed_row {
-    int row, ask;
+    int row;
+    pg_ask *ask;
     pg_place place;
 } claimed_row;
 
 static int in_order(const void *a, const void *b)
 {
     const claimed_row *x = a, *y = b;
-    return x->ask != y->ask ? x->ask - y->ask : pg_compare_places(&x->place, &y->place);
+    return x->ask != y->ask ? (x->ask > y->ask) - (x->ask < y->ask) : pg_compare_places(&x->place, &y->place);
 }
 
-static void take_rows(const PGresult *rows, claimed_row *list, int count)
+static int by_queue(const void *a, const void *b)
 {
-    int at = 0;
-    for (int row = 0; row < PQntuples(rows) && at < count; row++) {
+    const pg_ask *x = *(pg_ask *const *)a, *y = *(pg_ask *const *)b;
+    return (x->known > y->known) - (x->known < y->known);
+}
+
+/* The claimed rows, whose asks are found by their queues. How many. `asks` is room for the open ones. */
+static int take_rows(const trip *t, const PGresult *rows, pg_ask **asks, claimed_row *list)
+{
+    int count = 0;
+    memcpy(asks, t->open, t->open_count * sizeof(pg_ask *));
+    qsort(asks, t->open_count, sizeof(pg_ask *), by_queue);
+    for (int row = 0; row < PQntuples(rows); row++) {
         if (pg_int(rows, row, KIND) != CLAIMED)
             continue;
-        claimed_row *c = &list[at++];
-        *c = (claimed_row){.row = row,
-                           .ask = (int)pg_int(rows, row, PLACE) - 1,
-                           .place = {(int32_t)pg_int(rows, row, JOB + 1), pg_int(rows, row, JOB + 2),
-                                     pg_int(rows, row, AT)}};
+        const pg_ask key = {.known = (int32_t)pg_int(rows, row, PLACE)}, *sought = &key;
+        pg_ask **found = bsearch(&sought, asks, t->open_count, sizeof(pg_ask *), by_queue);
+        if (found)
+            list[count++] = (claimed_row){.row = row,
+                                          .ask = *found,
+                                          .place = {(int32_t)pg_int(rows, row, JOB + 1), pg_int(rows, row, JOB + 2),
+                                                    pg_int(rows, row, AT)}};
     }
     qsort(list, (size_t)count, sizeof *list, in_order);
+    return count;
 }
 
 /* Without memory for it, a run is one that nobody here knows of. */
 static void take_runs(neoq_store *store, trip *t, const PGresult *rows, int count)
 {
     claimed_row *list = malloc((size_t)count * sizeof *list + 1);
+    pg_ask **asks = malloc(t->open_count * sizeof(pg_ask *) + 1);
     uint8_t salt[16] = {0};
-    bool kept = list != NULL;
-    if (list)
-        take_rows(rows, list, count);
-    for (int i = 0; list && i < count; i++) {
-        pg_ask *ask = t->open[list[i].ask];
-        if (i == 0 || list[i].ask != list[i - 1].ask) {
+    int taken = list && asks ? take_rows(t, rows, asks, list) : 0;
+    bool kept = taken == count;
+    for (int i = 0; i < taken; i++) {
+        pg_ask *ask = list[i].ask;
+        if (i == 0 || ask != list[i - 1].ask) {
             pthread_mutex_lock(&store->queue_mutex);
             const pg_queue *queue = pg_queue_known(store, ask->claim->queue);
             if (queue)
@@ -267,6 +282,7 @@ static void take_runs(neoq_store *store, trip *t, const PGresult *rows, int coun
         t->x->run_count++;
     }
     free(list);
+    free(asks);
     if (!kept)
         pg_hold_unsure(store, &(neoq_exchange){.worker = t->x->worker, .claim_count = 1});
 }

@@ -170,7 +170,7 @@ END $$;
 --   1  place: settlement `place` of p_done_ids was not settled by its place in the table; to be sent among the others
 --   2  place, flag: settlement `place` of p_ids was settled; flag: it ended dead because its cancellation was asked for.
 --      One without such a row was lost.
---   3  place, at, tid: a run of claim `place`, its arrival, where its row stands, and the job's columns
+--   3  place, at, tid: a run of the queue whose id is `place`, its arrival, where its row stands, and the job's columns
 --   4  id: of a running job of this worker's that is to be cancelled
 --   5  place, at: when the first job of the queue of claim `place` falls due that is not ready now (0 = none), or
 --      that queue may be claimed from again
@@ -200,8 +200,6 @@ DECLARE
     v_worker int;
     v_class int;
     v_until bigint;
-    v_claimed bigint;
-    c record;
 BEGIN
     IF cardinality(p_done_ids) > 0 THEN
         v_settled := @schema@.settle_done(p_done_ids, p_done_epochs, p_done_tids);
@@ -249,60 +247,53 @@ BEGIN
         RETURN NEXT;
     END LOOP;
     id := NULL;
-    FOR c IN
-        SELECT u.place, u.known, u.most, u.due, u.rank, u.run_after, u.arrival,
-               q.id AS queue_id, q.salt, q.slow_until,
-               -- One probe more, so that of many queues those that are empty need no statement each.
-               q.paused OR (cardinality(p_claim_queues) > 3 AND NOT EXISTS (
-                   SELECT 1 FROM @schema@.job j
-                    WHERE j.queue_id = q.id AND (j.rank, j.run_after, j.arrival) >= (u.rank, u.run_after, u.arrival)))
-                   AS closed
+    IF cardinality(p_claim_queues) = 0 THEN
+        RETURN;
+    END IF;
+    -- One statement for all queues: its price is that of starting it, more than that of looking into a queue.
+    RETURN QUERY
+    WITH c AS MATERIALIZED (
+        SELECT u.place::int, u.known, u.most, u.due, u.rank, u.run_after, u.arrival, q.id AS queue_id, q.salt,
+               CASE WHEN q.id IS NULL OR q.paused THEN 0 WHEN q.slow_until > p_now THEN q.slow_until END AS closed
           FROM unnest(p_claim_queues, p_claim_known, p_claim_limits, p_claim_due, p_claim_ranks, p_claim_run_afters,
                       p_claim_arrivals) WITH ORDINALITY
             AS u (queue, known, most, due, rank, run_after, arrival, place)
           LEFT JOIN @schema@.queue q ON q.name = u.queue
-         ORDER BY u.place
-    LOOP
-        place := c.place;
-        IF c.queue_id <> c.known THEN
-            kind := 7;
-            at := c.queue_id;
-            id := c.salt;
-            RETURN NEXT;
-            id := NULL;
-        END IF;
-        kind := 5;
-        at := 0;
-        IF c.queue_id IS NULL OR c.closed THEN
-            RETURN NEXT;
-            CONTINUE;
-        ELSIF c.slow_until > p_now THEN
-            at := c.slow_until;
-            RETURN NEXT;
-            CONTINUE;
-        END IF;
-        RETURN QUERY
-        WITH s AS MATERIALIZED (
-            SELECT j.ctid AS tid FROM @schema@.job j
-             WHERE j.queue_id = c.queue_id AND j.worker IS NULL AND j.run_after <= p_now
-               AND (j.rank, j.run_after, j.arrival) >= (c.rank, c.run_after, c.arrival)
-             ORDER BY j.rank, j.run_after, j.arrival LIMIT c.most FOR UPDATE SKIP LOCKED
-        ), m AS (
-            UPDATE @schema@.job j
-               SET worker = v_worker, epoch = j.epoch + 1, ran_at = p_now, retries = j.retries + j.retrying::int,
-                   retrying = false
-             WHERE j.ctid = ANY (ARRAY(SELECT s.tid FROM s))
-            RETURNING j.arrival, j.ctid AS tid, j.id, j.rank, j.run_after, j.created_at, j.max_retries, j.retries, j.epoch, j.ran_at,
-                      j.guard, j.fingerprint, j.payload, j.deadline, j.retention, j.retry_waits, j.metadata, j.error
-        ), t AS (
-            INSERT INTO @schema@.tally (queue_id, waiting, running)
-            SELECT c.queue_id, -count(*), count(*) FROM m HAVING count(*) > 0
-        )
-        SELECT 3, c.place::int, NULL::bool, m.* FROM m;
-        GET DIAGNOSTICS v_claimed = ROW_COUNT;
-        IF v_claimed < c.most AND c.due THEN
-            at := coalesce(@schema@.queue_due(p_now, c.queue_id), 0);
-            RETURN NEXT;
-        END IF;
-    END LOOP;
+    ), s AS MATERIALIZED (
+        SELECT c.place, c.queue_id, c.most, c.due,
+               ARRAY(SELECT j.ctid FROM @schema@.job j
+                      WHERE j.queue_id = c.queue_id AND j.worker IS NULL AND j.run_after <= p_now
+                        AND (j.rank, j.run_after, j.arrival) >= (c.rank, c.run_after, c.arrival)
+                      ORDER BY j.rank, j.run_after, j.arrival LIMIT c.most FOR UPDATE SKIP LOCKED) AS tids
+          FROM c WHERE c.closed IS NULL
+    ), m AS (
+        UPDATE @schema@.job j
+           SET worker = v_worker, epoch = j.epoch + 1, ran_at = p_now, retries = j.retries + j.retrying::int,
+               retrying = false
+         WHERE j.ctid = ANY (ARRAY(SELECT unnest(s.tids) FROM s))
+        RETURNING j.queue_id, j.arrival, j.ctid AS tid, j.id, j.rank, j.run_after, j.created_at, j.max_retries, j.retries,
+                  j.epoch, j.ran_at, j.guard, j.fingerprint, j.payload, j.deadline, j.retention, j.retry_waits, j.metadata,
+                  j.error
+    ), t AS (
+        INSERT INTO @schema@.tally (queue_id, waiting, running)
+        SELECT m.queue_id, -count(*), count(*) FROM m GROUP BY m.queue_id
+    )
+    SELECT 7, c.place, NULL::bool, c.queue_id::bigint, NULL::tid, c.salt, NULL::int, NULL::bigint, NULL::bigint, NULL::int,
+           NULL::int, NULL::int, NULL::bigint, NULL::uuid, NULL::text, NULL::bytea, NULL::bigint, NULL::bigint,
+           NULL::bigint[], NULL::text, NULL::text
+      FROM c WHERE c.queue_id <> c.known
+    UNION ALL
+    SELECT 5, c.place, NULL, c.closed, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           NULL, NULL, NULL
+      FROM c WHERE c.closed IS NOT NULL
+    UNION ALL
+    SELECT 5, s.place, NULL,
+           CASE WHEN EXISTS (SELECT 1 FROM @schema@.job j WHERE j.queue_id = s.queue_id)
+                THEN coalesce(@schema@.queue_due(p_now, s.queue_id), 0) ELSE 0 END,
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+      FROM s WHERE s.due AND cardinality(s.tids) < s.most
+    UNION ALL
+    SELECT 3, m.queue_id, NULL, m.arrival, m.tid, m.id, m.rank, m.run_after, m.created_at, m.max_retries, m.retries,
+           m.epoch, m.ran_at, m.guard, m.fingerprint, m.payload, m.deadline, m.retention, m.retry_waits, m.metadata, m.error
+      FROM m;
 END $$;
