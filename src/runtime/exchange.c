@@ -289,12 +289,16 @@ static void make_runs(neoq *nq, trip *t)
     }
 }
 
-static void take_in_runs(trip *t)
+static void take_in_runs(neoq *nq, trip *t)
 {
     for (size_t i = 0; i < t->x.claim_count; i++) {
         if (t->taken[i].count >= t->claims[i].limit)
             t->asked[i]->hungry = true;
+        if (t->taken[i].count == 0)
+            continue;
+        nq_turns_join(nq, t->asked[i]);
         nq_list_splice(&t->asked[i]->local, &t->taken[i]);
+        nq_turns_update(nq, t->asked[i]);
     }
 }
 
@@ -313,7 +317,7 @@ static void hear_for_the_rest(neoq *nq, const trip *t)
 static void take_in(neoq *nq, trip *t)
 {
     int64_t steady = nq->clock->steady(nq->clock);
-    take_in_runs(t);
+    take_in_runs(nq, t);
     for (size_t i = 0; i < t->x.cancel_count; i++)
         nq_stop_running(nq, t->cancels[i], NQ_CANCELLED);
     if (nq->seen != t->x.seen)
@@ -446,6 +450,7 @@ void nq_end_run(neoq_ctx *ctx, nq_end end)
     neoq *nq = ctx->nq;
     nq_list_remove(&nq->running, ctx);
     ctx->queue->running--;
+    nq_turns_update(nq, ctx->queue);
     ctx->queue->window_runs++;
     ctx->end = end;
     nq_list_add(&nq->finished, ctx);
@@ -464,4 +469,5 @@ void nq_release_local(neoq *nq, nq_queue *queue)
         ctx->end = (nq_end){.outcome = NQ_RELEASED};
         nq_list_add(&nq->finished, ctx);
     }
+    nq_turns_update(nq, queue);
 }

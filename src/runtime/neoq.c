@@ -206,6 +206,7 @@ static void destroy(neoq *nq)
         nq->queues = queue->next;
         free(queue);
     }
+    free(nq->turns);
     while (nq->own_schedules) {
         nq_own_schedule *schedule = nq->own_schedules;
         nq->own_schedules = schedule->next;

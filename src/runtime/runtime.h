@@ -76,7 +76,9 @@ typedef struct nq_queue {
     nq_run_list local;    /* claimed, not begun */
     int running;          /* begun, not ended or abandoned */
     bool hungry;          /* the store may have jobs that were not asked for yet */
-    double pass;          /* stride scheduling: the least runs next, and rises by 1 / weight */
+    double pass;          /* the least runs next, and rises by 1 / weight (turns.c) */
+    int number;           /* in the order of starting */
+    size_t turn;          /* its place in nq->turns, from 1; 0 = it is not there */
     int64_t window_start; /* steady: the rate of runs, measured anew every NQ_PREFETCH_MS */
     int64_t window_runs;
     size_t ahead; /* runs to be claimed beyond the free slots */
@@ -114,6 +116,9 @@ struct neoq {
     int refs; /* the user's, and one a thread */
 
     nq_queue *queues;
+    nq_queue **turns; /* a heap: queues with a run to begin and a free slot */
+    size_t turn_count;
+    double pass; /* of the queue that had its turn last */
     nq_run_list running, finished;
     struct nq_trip *trip;
     int settling;    /* runs in the round trip under way */
@@ -224,6 +229,14 @@ void nq_release_local(neoq *nq, nq_queue *queue);
 void nq_drop_finished(neoq *nq);
 int nq_trip_make(neoq *nq);
 void nq_trip_free(neoq *nq);
+
+/* ---- turns.c: whose turn it is; nq->mutex is held ---------------------------------------- */
+
+int nq_turns_reserve(neoq *nq, size_t count);        /* room for so many queues */
+void nq_turns_update(neoq *nq, nq_queue *queue);     /* after a change of what waits or runs there */
+nq_queue *nq_turns_first(const neoq *nq);            /* NULL: none may begin a run */
+void nq_turns_take(neoq *nq, nq_queue *queue);       /* it begins a run */
+void nq_turns_join(const neoq *nq, nq_queue *queue); /* runs come in: one that had none does not save up its turns */
 
 /* ---- worker.c: queues and executors ----------------------------------------------------- */
 

@@ -23,28 +23,6 @@ nq_queue *nq_find_queue(const neoq *nq, const char *name)
 
 /* ---- what runs next --------------------------------------------------------------------- */
 
-/* Among queues with something to begin, the one that had the least of its share. */
-static nq_queue *next_queue(const neoq *nq)
-{
-    nq_queue *least = NULL;
-    for (nq_queue *queue = nq->queues; queue; queue = queue->next)
-        if (queue->local.count > 0 && queue->running < queue->handler.concurrency &&
-            (!least || queue->pass < least->pass))
-            least = queue;
-    return least;
-}
-
-/* A queue that had nothing to run for a while does not save up its turns. */
-static void take_turn(const neoq *nq, nq_queue *queue)
-{
-    double least = queue->pass;
-    for (const nq_queue *other = nq->queues; other; other = other->next)
-        if (other != queue && other->local.count > 0 && other->pass > least && queue->running == 0 &&
-            queue->local.count == 1)
-            least = other->pass;
-    queue->pass = least + 1.0 / queue->handler.weight;
-}
-
 /* When the run must be over, on the steady clock. False: its deadline has passed already. */
 static bool set_expiry(neoq *nq, neoq_ctx *ctx)
 {
@@ -72,12 +50,13 @@ static bool set_expiry(neoq *nq, neoq_ctx *ctx)
 
 neoq_ctx *nq_begin_next(neoq *nq, nq_queue *queue)
 {
-    for (nq_queue *from; (from = queue ? queue : next_queue(nq)) != NULL && from->local.head;) {
+    for (nq_queue *from; (from = queue ? queue : nq_turns_first(nq)) != NULL && from->local.head;) {
         neoq_ctx *ctx = from->local.head;
-        take_turn(nq, from);
+        nq_turns_take(nq, from);
         nq_list_remove(&from->local, ctx);
         nq_list_add(&nq->running, ctx);
         from->running++;
+        nq_turns_update(nq, from);
         if (set_expiry(nq, ctx))
             return ctx;
         nq_end end = {NQ_EXPIRED, 0, strdup("the job's deadline passed before it could run")};
@@ -108,11 +87,6 @@ void nq_worker_lost(neoq *nq)
         queue->hungry = true;
     }
     pthread_cond_signal(&nq->ticking);
-}
-
-static bool work_to_begin(const neoq *nq)
-{
-    return next_queue(nq) != NULL;
 }
 
 static bool over(const neoq *nq)
@@ -152,7 +126,7 @@ void nq_call_help(neoq *nq)
     /* Asking a local store costs next to nothing, so whoever runs a job does it afterwards: there is no sense in waking
      * another for what could not begin anyway. */
     bool asks = !nq->backend->local || nq->finished.count > 0 || slot_free(nq);
-    bool needed = work_to_begin(nq) || (!attended(nq) && !nq->backend->local) ||
+    bool needed = nq_turns_first(nq) || (!attended(nq) && !nq->backend->local) ||
                   (asks && nq_exchange_useful(nq, nq->clock->steady(nq->clock)));
     if (!needed || nq->wakes > 0)
         return; /* who is on the way already calls for more */
@@ -330,6 +304,10 @@ static int add_queue(neoq *nq, nq_queue *queue)
         count++;
     if (count >= NQ_HANDLERS_MAX)
         return nq_fail(NEOQ_EFULL, "neoq_start: no more than %d queues are possible", NQ_HANDLERS_MAX);
+    int status = nq_turns_reserve(nq, count + 1);
+    if (status != NEOQ_OK)
+        return status;
+    queue->number = (int)count;
     nq_queue **end = &nq->queues;
     while (*end)
         end = &(*end)->next;
