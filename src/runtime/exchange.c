@@ -320,8 +320,10 @@ static void take_in(neoq *nq, trip *t)
     take_in_runs(nq, t);
     for (size_t i = 0; i < t->x.cancel_count; i++)
         nq_stop_running(nq, t->cancels[i], NQ_CANCELLED);
-    if (nq->seen != t->x.seen)
+    if (nq->seen != t->x.seen) {
         hear_for_the_rest(nq, t);
+        nq_hear_of_schedules(nq);
+    }
     nq->seen = t->x.seen;
     int64_t poll = nq_time_add(steady, nq->options.poll_interval);
     if (t->x.next_due > 0) {

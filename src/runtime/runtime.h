@@ -140,6 +140,7 @@ struct neoq {
     neoq_worker_info worker;
     bool joined, ticker_runs, tending;
     int64_t ticker_until, next_beat, next_tend, next_schedule; /* steady */
+    int64_t schedules_read;                                    /* steady */
     nq_own_schedule *own_schedules;
     int64_t stop_until; /* steady; of the shutdown under way */
     bool stopper;       /* a thread waits in neoq_shutdown() for the runs to end */
@@ -267,5 +268,8 @@ void nq_expire_runs(neoq *nq, int64_t steady);
 
 /* Enqueues the ticks that are due and sets nq->next_schedule. nq->mutex is not held. */
 int nq_tick_schedules(neoq *nq);
+/* Something changed in the store: another process's schedule, for all we know, which is looked for soon, though not at
+ * each change. nq->mutex is held. */
+void nq_hear_of_schedules(neoq *nq);
 
 #endif

@@ -279,11 +279,21 @@ static int collect(const neoq_schedule_record *record, void *arg)
     return NEOQ_OK;
 }
 
+void nq_hear_of_schedules(neoq *nq)
+{
+    int64_t look = nq_time_add(nq->schedules_read, nq->options.lease / 6);
+    if (look >= nq->next_schedule)
+        return;
+    nq->next_schedule = look;
+    if (look < nq->ticker_until)
+        pthread_cond_signal(&nq->ticking);
+}
+
 int nq_tick_schedules(neoq *nq)
 {
     collection all = {.nq = nq};
     int status = nq->backend->schedules(nq->store, collect, &all);
-    neoq_time now = nq_now(nq), earliest = now + nq->options.lease / 6;
+    neoq_time now = nq_now(nq), earliest = now + (status == NEOQ_OK ? nq->options.lease : nq->options.lease / 6);
     for (size_t i = 0; i < all.count; i++) {
         neoq_schedule_record *record = &all.records[i];
         void *block = (void *)(uintptr_t)record->job.id;
@@ -300,7 +310,8 @@ int nq_tick_schedules(neoq *nq)
     }
     free(all.records);
     pthread_mutex_lock(&nq->mutex);
-    nq->next_schedule = nq_time_add(nq->clock->steady(nq->clock), earliest > now ? earliest - now : 0);
+    nq->schedules_read = nq->clock->steady(nq->clock);
+    nq->next_schedule = nq_time_add(nq->schedules_read, earliest > now ? earliest - now : 0);
     pthread_mutex_unlock(&nq->mutex);
     return status;
 }

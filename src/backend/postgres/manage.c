@@ -218,6 +218,8 @@ int pg_set_schedule(neoq_store *store, const neoq_schedule_record *schedule)
     PGresult *rows = NULL;
     int status = run(store, &set_schedule, &b, true, &rows);
     PQclear(rows);
+    if (status == NEOQ_OK)
+        pg_bell_announce(store->bell); /* whoever tends schedules does not know of it */
     return status;
 }
 

@@ -198,8 +198,8 @@ AS $$
 DECLARE
     v_settled int[];
     v_worker int;
-    v_class int;
     v_until bigint;
+    v_ignored text;
 BEGIN
     IF cardinality(p_done_ids) > 0 THEN
         v_settled := @schema@.settle_done(p_done_ids, p_done_epochs, p_done_tids);
@@ -227,9 +227,9 @@ BEGIN
         RETURN;
     END IF;
     -- tend() takes this lock alone to call a worker lost: whoever claims has the lease until the claim is committed.
-    SELECT w.id, w.tableoid::int INTO v_worker, v_class FROM @schema@.worker w WHERE w.name = p_worker;
-    PERFORM pg_advisory_xact_lock_shared(v_class, v_worker);
-    SELECT w.lease_until INTO v_until FROM @schema@.worker w WHERE w.id = v_worker AND NOT w.lost;
+    -- An expression is cheaper than a statement: a worker that is waiting for a single job feels each of them.
+    v_ignored := pg_advisory_xact_lock_shared('@schema_in_literal@.worker'::regclass::oid::int, hashtext(p_worker));
+    SELECT w.id, w.lease_until INTO v_worker, v_until FROM @schema@.worker w WHERE w.name = p_worker AND NOT w.lost;
     IF v_until IS NULL THEN
         kind := 6;
         RETURN NEXT;
@@ -242,12 +242,11 @@ BEGIN
         RETURN NEXT;
         flag := NULL;
     END IF;
-    kind := 4;
-    FOR id IN SELECT j.id FROM @schema@.job j WHERE j.cancel AND j.worker = v_worker LIMIT p_cancel_room LOOP
-        RETURN NEXT;
-    END LOOP;
-    id := NULL;
     IF cardinality(p_claim_queues) = 0 THEN
+        kind := 4;
+        FOR id IN SELECT j.id FROM @schema@.job j WHERE j.cancel AND j.worker = v_worker LIMIT p_cancel_room LOOP
+            RETURN NEXT;
+        END LOOP;
         RETURN;
     END IF;
     -- One statement for all queues: its price is that of starting it, more than that of looking into a queue.
@@ -292,6 +291,10 @@ BEGIN
                 THEN coalesce(@schema@.queue_due(p_now, s.queue_id), 0) ELSE 0 END,
            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
       FROM s WHERE s.due AND cardinality(s.tids) < s.most
+    UNION ALL
+    (SELECT 4, NULL, NULL, NULL, NULL, j.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+            NULL, NULL
+       FROM @schema@.job j WHERE j.cancel AND j.worker = v_worker LIMIT p_cancel_room)
     UNION ALL
     SELECT 3, m.queue_id, NULL, m.arrival, m.tid, m.id, m.rank, m.run_after, m.created_at, m.max_retries, m.retries,
            m.epoch, m.ran_at, m.guard, m.fingerprint, m.payload, m.deadline, m.retention, m.retry_waits, m.metadata, m.error

@@ -60,9 +60,9 @@ DECLARE
     w record;
     v_lost int[] := '{}';
 BEGIN
-    FOR w IN SELECT o.id, o.tableoid::int AS class FROM @schema@.worker o
+    FOR w IN SELECT o.id, o.tableoid::int AS class, hashtext(o.name) AS key FROM @schema@.worker o
               WHERE o.lost OR o.lease_until < p_now ORDER BY o.id LOOP
-        CONTINUE WHEN NOT pg_try_advisory_xact_lock(w.class, w.id);
+        CONTINUE WHEN NOT pg_try_advisory_xact_lock(w.class, w.key);
         UPDATE @schema@.worker o SET lost = true WHERE o.id = w.id AND NOT o.lost AND o.lease_until < p_now;
         IF EXISTS (SELECT 1 FROM @schema@.worker o WHERE o.id = w.id AND o.lost) THEN
             v_lost := v_lost || w.id;
