@@ -128,6 +128,21 @@ static void block_on_the_long_one(neoq_ctx *ctx, recorder *r)
 }
 
 /* Short jobs are claimed some milliseconds ahead; behind one that turns out long they may not wait. */
+/* Without a hint it would be read after a lease, 30 s. */
+static void test_a_schedule_of_another_neoq_is_heard_of(void **state)
+{
+    store_needs_sharing();
+    store *s = *state;
+    static recorder r = {RECORDER_INITIALIZER};
+    neoq *nq = store_open_threads(s, NULL), *other = store_open_threads(s, NULL);
+    start(nq, "ticks", &r, 1);
+    put_many(nq, "ticks", 1);
+    eventually(recorded(&r) == 1); /* by now it has read that there is none */
+    assert_status(NEOQ_OK, neoq_schedule(other, "tick", "@every 1s", &(neoq_job){.queue = "ticks"}));
+    neoq_clock_advance(s->clock, NEOQ_SECONDS(8));
+    eventually(recorded(&r) > 1);
+}
+
 static void test_jobs_claimed_ahead_of_a_long_one_are_given_to_others(void **state)
 {
     store_needs_sharing();
@@ -391,6 +406,7 @@ int main(int argc, char **argv)
         on_store(test_a_busy_queue_does_not_hold_up_another),
         on_store(test_eight_neoqs_share_a_queue_and_each_job_runs_once),
         on_store(test_one_neoq_enqueues_and_another_handles),
+        on_store(test_a_schedule_of_another_neoq_is_heard_of),
         on_store(test_jobs_claimed_ahead_of_a_long_one_are_given_to_others),
         on_store(test_a_handler_that_ignores_its_timeout_is_given_up),
         on_store(test_a_timeout_cancels_the_context),

@@ -5,6 +5,8 @@
 #include "support/recorder.h"
 #include "support/store.h"
 
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 static void start(neoq *nq, const char *queue, recorder *r)
@@ -222,6 +224,53 @@ static void test_two_neoqs_on_one_store_share_it(void **state)
     refused(two, (neoq_job){.queue = "unique"}, id);
 }
 
+enum { SAME_JOBS = 64, SAME_ROUNDS = 20 };
+
+/* Enqueues the same jobs, by one call a round, from the first or from the last. */
+typedef struct twin_caller {
+    neoq *nq;
+    bool backwards;
+    int stored, refused, failed;
+} twin_caller;
+
+static void *put_the_same(void *arg)
+{
+    twin_caller *c = arg;
+    for (int round = 0; round < SAME_ROUNDS; round++) {
+        char payloads[SAME_JOBS][32];
+        neoq_job jobs[SAME_JOBS];
+        neoq_enqueued results[SAME_JOBS];
+        for (int i = 0; i < SAME_JOBS; i++) {
+            snprintf(payloads[i], sizeof payloads[i], "{\"n\":%d}",
+                     round * SAME_JOBS + (c->backwards ? SAME_JOBS - 1 - i : i));
+            jobs[i] = (neoq_job){.queue = "unique", .payload = payloads[i]};
+        }
+        neoq_enqueue_many(c->nq, jobs, SAME_JOBS, results);
+        for (int i = 0; i < SAME_JOBS; i++) {
+            c->stored += results[i].status == NEOQ_OK;
+            c->refused += results[i].status == NEOQ_EDUPLICATE;
+            c->failed += results[i].status != NEOQ_OK && results[i].status != NEOQ_EDUPLICATE;
+        }
+    }
+    return NULL;
+}
+
+static void test_calls_with_the_same_jobs_in_opposite_orders_get_on(void **state)
+{
+    store *s = *state;
+    twin_caller callers[2] = {{.backwards = false}, {.backwards = true}};
+    pthread_t threads[2];
+    open_two(s, &callers[0].nq, &callers[1].nq);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(0, pthread_create(&threads[i], NULL, put_the_same, &callers[i]));
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(0, callers[0].failed + callers[1].failed);
+    assert_int_equal(SAME_JOBS * SAME_ROUNDS, callers[0].stored + callers[1].stored);
+    assert_int_equal(SAME_JOBS * SAME_ROUNDS, callers[0].refused + callers[1].refused);
+    assert_int_equal(SAME_JOBS * SAME_ROUNDS, jobs_in(callers[0].nq, "unique", 0));
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +289,7 @@ int main(int argc, char **argv)
         on_store(test_it_is_free_again_once_cancelled_or_deleted_or_purged),
         on_store(test_a_dead_job_whose_twin_lives_cannot_be_retried),
         on_store(test_two_neoqs_on_one_store_share_it),
+        on_store(test_calls_with_the_same_jobs_in_opposite_orders_get_on),
     };
     if (!store_choose(argc, argv))
         return 2;

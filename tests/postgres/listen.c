@@ -206,6 +206,29 @@ static void on_a_virtual_clock(void **state)
     neoq_clock_destroy(clock);
 }
 
+/* With them a transaction tells the others, and its own process hears nothing that it does not know. */
+static void lends_its_words_now_and_then(void **state)
+{
+    base *b = *state;
+    pg_bell *here = bell_of(b, ""), *there = bell_of(b, "");
+    uint64_t seen_here = settle(here), seen_there = settle(there);
+    char words[64], notify[128];
+    int64_t start = pg_steady();
+    const char *lent = pg_bell_lend(here);
+    assert_non_null(lent);
+    snprintf(words, sizeof words, "%s", lent);
+    intmax_t again = 0;
+    for (int i = 0; i < 100; i++)
+        again += pg_bell_lend(here) != NULL;
+    assert_in_range(again, 0, milliseconds_since(start) / 100);
+    snprintf(notify, sizeof notify, "NOTIFY neoq, '%s'", words);
+    sql(b, notify);
+    pg_bell_wait(there, seen_there, in(NEOQ_SECONDS(20)));
+    assert_int_not_equal(pg_bell_seen(there), seen_there);
+    pg_bell_wait(here, seen_here, in(NEOQ_MILLISECONDS(50)));
+    assert_int_equal(pg_bell_seen(here), seen_here);
+}
+
 /* Who LISTENs and does not read fills the server's queue, and a full one fails everybody's NOTIFY. */
 static void holds_back_where_the_queue_fills_up(void **state)
 {
@@ -283,9 +306,8 @@ static void looks_more_often_without_ears(void **state)
     assert_true(postgres_stop(b->server, POSTGRES_FAST));
     lose(bell);
     int64_t start = pg_steady();
-    uint64_t seen = pg_bell_seen(bell);
     for (int i = 0; i < 5; i++)
-        pg_bell_wait(bell, seen, in(NEOQ_SECONDS(20)));
+        pg_bell_wait(bell, pg_bell_seen(bell), in(NEOQ_SECONDS(20)));
     assert_in_range(milliseconds_since(start), 5 * 199, 5000);
 }
 
@@ -333,6 +355,7 @@ int main(int argc, char **argv)
         on_base(holds_back_where_the_queue_fills_up),
         on_base(listens_again_after_it_was_terminated),
         on_base(hears_after_a_restart),
+        on_base(lends_its_words_now_and_then),
         on_base(looks_more_often_without_ears),
         on_base(notices_that_nobody_answers),
         on_base(closes_though_nobody_answers),

@@ -236,8 +236,11 @@ static void is_not_listened_through(void **state)
     pg_bell *bell = open_bell(s->base, pool_of(s, "", ""), &nq_real_clock);
     uint64_t seen = pg_bell_seen(bell);
     int64_t start = pg_steady();
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         pg_bell_wait(bell, seen, pg_steady() + NEOQ_SECONDS(20));
+        assert_int_not_equal(seen, pg_bell_seen(bell)); /* for all that it knows, something changed */
+        seen = pg_bell_seen(bell);
+    }
     assert_in_range(milliseconds_since(start), 3 * 199, 10000);
     assert_false(pg_bell_listens(bell));
     pg_bell_announce(bell);

@@ -24,17 +24,19 @@ static const int64_t token_life = NEOQ_SECONDS(8);
 
 /* ---- one statement ---------------------------------------------------------------------- */
 
-static int send_once(neoq_store *store, pg_batch *batch, int64_t token, bool again, int patience, PGresult **rows)
+static int send_once(neoq_store *store, pg_batch *batch, int64_t token, bool again, int patience, const char *words,
+                     PGresult **rows)
 {
     static const pg_statement statement = {
         "neoq_enqueue_jobs",
         "SELECT * FROM %s.enqueue_jobs($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,"
-        "$18,$19,$20,$21,$22)"};
+        "$18,$19,$20,$21,$22,$23)"};
     pg_build b = {0};
     pg_put_int8(&b, pg_now(store));
     pg_put_int8(&b, token);
     pg_put_bool(&b, again);
     pg_put_int4(&b, patience);
+    pg_put_text(&b, words);
     pg_put_bool(&b, batch->hopeful);
     pg_put_batch(&b, batch);
     const pg_params *params = pg_built(&b);
@@ -47,9 +49,12 @@ static int send_once(neoq_store *store, pg_batch *batch, int64_t token, bool aga
 static int send_batch(neoq_store *store, pg_batch *batch, int patience, PGresult **rows)
 {
     int64_t token = (int64_t)atomic_fetch_add(&store->token, 1), begun = store->clock->steady(store->clock);
-    int status = send_once(store, batch, token, false, patience, rows);
+    const char *words = pg_bell_lend(store->bell);
+    int status = send_once(store, batch, token, false, patience, words, rows);
+    if (status == NEOQ_OK && words)
+        batch->told = true;
     if (status == NEOQ_EUNKNOWN && store->clock->steady(store->clock) - begun < token_life) {
-        status = send_once(store, batch, token, true, 0, rows);
+        status = send_once(store, batch, token, true, 0, NULL, rows);
         if (status == NEOQ_EBACKEND || status == NEOQ_ETIMEOUT) /* that is said of the second try alone */
             status = nq_fail(NEOQ_EUNKNOWN, "%s", neoq_error_message());
     }
@@ -87,6 +92,7 @@ static int store_batch(neoq_store *store, pg_batch *batch, int patience)
     for (int round = 0; round < ROUNDS && batch->count > 0 && status == NEOQ_OK; round++) {
         PGresult *rows = NULL;
         batch->hopeful = is_hopeful(store, batch);
+        batch->told = false;
         status = pg_batch_address(store, batch);
         if (status != NEOQ_OK || batch->count == 0)
             break;
@@ -97,6 +103,10 @@ static int store_batch(neoq_store *store, pg_batch *batch, int patience)
                 atomic_store(&store->refused_at, store->clock->steady(store->clock));
             pg_batch_read(store, batch, rows);
         }
+        if (batch->told)
+            pg_bell_ring(store->bell);
+        else
+            pg_bell_announce(store->bell); /* also of what may have been stored, or not */
         PQclear(rows);
     }
     for (size_t i = 0; i < batch->count && status == NEOQ_OK; i++)
@@ -168,7 +178,6 @@ static void serve(nq_member *first, void *arg)
         store_ops(store, first, end);
         first = end;
     }
-    pg_bell_announce(store->bell);
 }
 
 static void store_alone(neoq_store *store, pg_op *op)
@@ -177,7 +186,6 @@ static void store_alone(neoq_store *store, pg_op *op)
     int status = store_together(store, &op->member, NULL, 0);
     if (status != NEOQ_OK && op->status == NEOQ_OK)
         fail_op(op, status);
-    pg_bell_announce(store->bell);
 }
 
 static size_t bytes_of(const neoq_job *jobs, size_t count)

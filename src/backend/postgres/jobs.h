@@ -28,6 +28,7 @@ typedef struct pg_batch {
     pg_entry *entries;
     size_t count;
     bool hopeful; /* probably all jobs are new */
+    bool told;    /* the statement told the others itself */
 } pg_batch;
 
 /* The parameters that enqueue_jobs() takes from `queues` on (PG_BATCH_PARAMS of them), after those in b. */

@@ -7,6 +7,7 @@
 #include "backend/postgres/listen.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -22,6 +23,7 @@
 enum {
     TELL_EVERY_US = 1000, /* at least between two; NOTIFY takes a lock on the whole database */
     TELL_MOST_US = 8000,  /* ... while there is always something to tell: whoever hears it is busy then */
+    QUIET_MS = 100,       /* after which whoever enqueues may tell it himself */
     TELL_LIMIT_S = 5,
     USAGE_EVERY_S = 10, /* how often the server's notification queue is looked at, while we notify */
     PING_AFTER_S = 15,  /* of silence */
@@ -39,10 +41,11 @@ struct pg_bell {
 
     atomic_uint_fast64_t version;
     atomic_int sleepers;
-    atomic_bool dirty;     /* to be told to the others */
-    atomic_int own_pid;    /* of the telling connection: its notifications say nothing new */
-    int wake_fd;           /* gets the reader out of its poll */
-    int stop_fd, hurry_fd; /* end the thread's waits: of connecting to listen; of telling */
+    atomic_bool dirty;        /* to be told to the others */
+    char tag[17];             /* what our own notifications carry: they say nothing new */
+    atomic_int_fast64_t told; /* when it was told last */
+    int wake_fd;              /* gets the reader out of its poll */
+    int stop_fd, hurry_fd;    /* end the thread's waits: of connecting to listen; of telling */
 
     pthread_mutex_t mutex;
     pthread_cond_t changed; /* for waiters */
@@ -60,7 +63,7 @@ struct pg_bell {
     bool refused; /* the server does not let us listen, and the log says so */
     bool held_back;
     PGconn *telling;
-    int64_t told, pause; /* until it tells again */
+    int64_t pause; /* until it tells again */
 };
 
 /* ---- ringing ---------------------------------------------------------------------------- */
@@ -101,7 +104,7 @@ static bool take_in(pg_bell *bell, bool *lost)
     *lost = !PQconsumeInput(conn);
     bell->heard = pg_steady();
     for (PGnotify *note; (note = PQnotifies(conn)) != NULL; PQfreemem(note))
-        news = news || note->be_pid != atomic_load(&bell->own_pid);
+        news = news || strcmp(note->extra, bell->tag) != 0;
     while (!PQisBusy(conn)) {
         PGresult *result = PQgetResult(conn);
         if (!result)
@@ -292,10 +295,7 @@ static bool connect_mouth(pg_bell *bell, const pg_bound *bound, pg_failure *fail
 {
     size_t host = bell->host;
     bell->telling = pg_dial(bell->settings, NULL, &host, bound, failure);
-    if (!bell->telling || !command(bell, bell->telling, "SET synchronous_commit = off", bound, failure))
-        return false;
-    atomic_store(&bell->own_pid, PQbackendPID(bell->telling));
-    return true;
+    return bell->telling && command(bell, bell->telling, "SET synchronous_commit = off", bound, failure);
 }
 
 static void hang_up(pg_bell *bell)
@@ -315,7 +315,9 @@ static void tell_others(pg_bell *bell)
     atomic_store(&bell->dirty, false);
     bool can = bell->telling || connect_mouth(bell, &bound, &failure);
     bool may = can && may_tell(bell, now, &bound, &failure);
-    if (may && command(bell, bell->telling, "NOTIFY %s", &bound, &failure)) {
+    char sql[64];
+    snprintf(sql, sizeof sql, "NOTIFY %%s, '%s'", bell->tag);
+    if (may && command(bell, bell->telling, sql, &bound, &failure)) {
         bool steadily = now - bell->told < 2 * bell->pause;
         bell->pause = !steadily ? TELL_EVERY_US : bell->pause < TELL_MOST_US ? bell->pause * 2 : TELL_MOST_US;
         bell->told = now;
@@ -411,6 +413,13 @@ static void call_thread(pg_bell *bell)
         bell->settings->shown);
 }
 
+const char *pg_bell_lend(pg_bell *bell)
+{
+    int64_t now = pg_steady(), told = atomic_load(&bell->told);
+    bool quiet = now - told >= NEOQ_MILLISECONDS(QUIET_MS) && !pg_pool_is_pooled(bell->pool);
+    return quiet && atomic_compare_exchange_strong(&bell->told, &told, now) ? bell->tag : NULL;
+}
+
 void pg_bell_announce(pg_bell *bell)
 {
     pg_bell_ring(bell);
@@ -445,6 +454,8 @@ void pg_bell_wait(pg_bell *bell, uint64_t seen, int64_t until)
         else
             nq_cond_wait(&bell->changed, &bell->mutex, clock, until);
     }
+    if (!bell->listening && atomic_load(&bell->version) == seen)
+        atomic_fetch_add(&bell->version, 1); /* who hears nothing cannot say that nothing changed */
     if (!bell->reading)
         pthread_cond_signal(&bell->changed); /* another waiter may have to read now */
     pthread_mutex_unlock(&bell->mutex);
@@ -479,6 +490,8 @@ int pg_bell_open(pg_bell **out, pg_pool *pool, const pg_settings *settings, cons
     nq_cond_init(&bell->changed);
     nq_cond_init(&bell->work);
     bell->tend_at = pg_steady() + settings->health_check_period;
+    atomic_init(&bell->told, INT64_MIN / 2);
+    snprintf(bell->tag, sizeof bell->tag, "%016" PRIx64, nq_real_clock.random(&nq_real_clock)); /* no test's seed */
     if (bell->wake_fd < 0 || bell->stop_fd < 0 || bell->hurry_fd < 0) {
         nq_fail(NEOQ_EBACKEND, "PostgreSQL %s: no descriptor to be had: %s", settings->shown, strerror(errno));
         pg_bell_close(bell);

@@ -194,8 +194,9 @@ END $$;
 -- queues: the ids in queue_ids, each once. places: what each job is called in the answer, in the order of the caller; the
 -- arrays themselves are sorted by guard, or if hopeful (see enqueue_insert) by place or id. An array whose items
 -- would all be null may be empty. lowest, highest: of ids. again: this may have been done before, with this token. patience:
--- how many milliseconds to wait for a transaction that is just enqueueing the same job; 0 = until it ends.
-CREATE OR REPLACE FUNCTION @schema@.enqueue_jobs(now bigint, token bigint, again bool, patience int, hopeful bool, queues int[],
+-- how many milliseconds to wait for a transaction that is just enqueueing the same job; 0 = until it ends. words: to NOTIFY
+-- idle workers with; null = somebody else does.
+CREATE OR REPLACE FUNCTION @schema@.enqueue_jobs(now bigint, token bigint, again bool, patience int, words text, hopeful bool, queues int[],
     lowest uuid, highest uuid, places int[],
     ids uuid[], queue_ids int[], ranks int[], run_afters bigint[], created_ats bigint[], max_retries int[],
     guards uuid[], fingerprints text[], deadlines bigint[], retentions bigint[], retry_waits text[], metadata text[],
@@ -226,6 +227,9 @@ BEGIN
         ignored := set_config('lock_timeout', patience::text, true);
     END IF;
     ignored := pg_advisory_xact_lock(token);
+    IF words IS NOT NULL AND pg_notification_queue_usage() < 0.1 THEN -- a full queue would fail the whole
+        ignored := pg_notify(@schema_literal@, words);
+    END IF;
     stored := @schema@.enqueue_insert(now, token, hopeful, queues, places, ids, queue_ids, ranks, run_afters, created_ats,
                                       max_retries, guards, fingerprints, deadlines, retentions, retry_waits, metadata,
                                       payloads);
