@@ -401,7 +401,7 @@ static bool run(const char *what, uint64_t number, const char *more)
     if (strcmp(what, "backlog") == 0) {
         print_backlog(number ? number : 10000000);
     } else if (strcmp(what, "queues") == 0) {
-        print_queues(number ? number : 100000);
+        print_queues(number ? number : 300000);
     } else if (strcmp(what, "pinned") == 0) {
         print_pinned(number ? number : 600, more ? strtoull(more, NULL, 10) : 1000);
     } else if (strcmp(what, "others") == 0) {
