@@ -16,6 +16,7 @@ enum {
     A_ROW_US = 40,
     RESCAN_SHARE = 20, /* a rescan may take one part in so many of the time */
     RESCAN_LEAST_US = 10000,
+    RESCAN_MOST_US = 60000000,
 };
 
 static const pg_place first_place = {.rank = INT32_MIN, .run_after = INT64_MIN, .arrival = INT64_MIN},
@@ -46,14 +47,14 @@ static void go_on_from(pg_queue *queue, const pg_place *last)
 }
 
 /* A claim from the first job on: is the next to begin further on? */
-static void learn(pg_queue *queue, const pg_ask *ask, int64_t duration, int64_t steady, neoq_duration most)
+static void learn(pg_queue *queue, const pg_ask *ask, int64_t duration, int64_t steady)
 {
     bool was_dear = queue->dear;
     int64_t pause = duration * RESCAN_SHARE;
     queue->dear = duration > DEAR_US + (int64_t)ask->got * A_ROW_US;
     if (pause < RESCAN_LEAST_US)
         pause = RESCAN_LEAST_US;
-    queue->rescan_at = steady + (pause < most ? pause : most);
+    queue->rescan_at = steady + (pause < RESCAN_MOST_US ? pause : RESCAN_MOST_US);
     bool draining = ask->got >= FULL_BATCH && ask->got == ask->left;
     if (ask->got > 0)
         go_on_from(queue, &ask->last);
@@ -67,8 +68,10 @@ bool pg_ask_note(neoq_store *store, pg_ask *ask, int64_t duration)
     int64_t steady = store->clock->steady(store->clock);
     pthread_mutex_lock(&store->queue_mutex);
     pg_queue *queue = pg_queue_known(store, ask->claim->queue);
-    if (queue && !ask->skipping) {
-        learn(queue, ask, duration, steady, store->options->poll_interval);
+    if (queue && ask->closed) {
+        ; /* what was known of it holds on */
+    } else if (queue && !ask->skipping) {
+        learn(queue, ask, duration, steady);
     } else if (queue && ask->got == ask->left) {
         go_on_from(queue, &ask->last);
     } else if (queue && queue->dear && steady < queue->rescan_at) {

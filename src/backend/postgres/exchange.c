@@ -167,6 +167,8 @@ static void note_queue(neoq_store *store, pg_ask *ask, const PGresult *rows, int
     bool due = pg_int(rows, row, KIND) == DUE;
     if (!due)
         ask->known = (int32_t)pg_int(rows, row, AT);
+    else if (!PQgetisnull(rows, row, FLAG))
+        ask->closed = true;
     pthread_mutex_lock(&store->queue_mutex);
     pg_queue *queue = pg_queue_known(store, ask->claim->queue);
     if (queue && due) {

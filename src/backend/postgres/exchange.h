@@ -49,6 +49,7 @@ typedef struct pg_ask {
     bool skipping;
     pg_place from;
     /* what came back */
+    bool closed; /* nobody looked into the queue: it is paused, slowed down or not there */
     size_t got;
     pg_place last; /* of what was got, the last in the order of the queue */
 } pg_ask;

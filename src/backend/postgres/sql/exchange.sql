@@ -172,8 +172,8 @@ END $$;
 --      One without such a row was lost.
 --   3  place, at, tid: a run of the queue whose id is `place`, its arrival, where its row stands, and the job's columns
 --   4  id: of a running job of this worker's that is to be cancelled
---   5  place, at: when the first job of the queue of claim `place` falls due that is not ready now (0 = none), or
---      that queue may be claimed from again
+--   5  place, at, flag: when the first job of the queue of claim `place` falls due that is not ready now (0 = none), or,
+--      if flag, that queue may be claimed from again: nobody has looked into it
 --   6  the worker has lost its lease, and nothing was claimed
 --   7  place, at, id: the id and the salt of the queue of claim `place`, where it is not p_claim_known
 --   8  flag: the lease was renewed by the way; whether tend() has something to do
@@ -282,7 +282,7 @@ BEGIN
            NULL::bigint[], NULL::text, NULL::text
       FROM c WHERE c.queue_id <> c.known
     UNION ALL
-    SELECT 5, c.place, NULL, c.closed, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    SELECT 5, c.place, true, c.closed, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
            NULL, NULL, NULL
       FROM c WHERE c.closed IS NOT NULL
     UNION ALL
