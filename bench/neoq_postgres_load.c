@@ -94,7 +94,8 @@ static void print_queues(uint64_t jobs)
 typedef struct stream {
     pthread_t thread;
     neoq *nq;
-    uint64_t rate, sent;
+    uint64_t rate;
+    atomic_uint_fast64_t sent;
     atomic_bool stop;
 } stream;
 
@@ -125,6 +126,8 @@ static void *send_stream(void *arg)
 }
 
 /* ---- pinned: claims while a transaction holds a snapshot, and before ------------------------------ */
+
+enum { LOOK = 10, BURST = 50000 };
 
 typedef struct claims {
     double calls, milliseconds;
@@ -161,32 +164,22 @@ static double claim_ms(uint64_t seconds)
     return middle;
 }
 
-/* How fast a burst of jobs on top of the stream is run: what counts is when as many as were sent have been run. */
-static double burst_rate(neoq *nq, stream *s, goal *g)
+/* How fast a burst of jobs on top of the stream is run: what counts is when as many as were sent have been run, but for
+ * those of the last tenth of a second. `before`: what was sent beside the stream. */
+static double burst_rate(neoq *nq, stream *s, goal *g, uint64_t before)
 {
-    enum { BURST = 50000 };
-    neoq_queue_info *queues;
-    size_t count;
-    int64_t waiting = 1;
     check(neoq_pause(nq, "bench"), "neoq_pause");
     fill_store(s->nq, NEOQ_UNIQUE_OFF, BURST, 1);
     uint64_t started_with = g->count;
     int64_t start = now_ns();
     check(neoq_resume(nq, "bench"), "neoq_resume");
-    while (waiting > 0) {
-        pause_ns(10000000);
-        if (g->count - started_with < BURST)
-            continue;
-        check(neoq_queues(nq, &queues, &count), "neoq_queues");
-        waiting = count > 0 && queues[0].ready > (int64_t)s->rate / 10;
-        free(queues);
-    }
+    while (before + BURST + s->sent > g->count + s->rate / 10)
+        pause_ns(1000000);
     return rate_of((double)(g->count - started_with), start);
 }
 
 static void print_pinned(uint64_t seconds, uint64_t rate)
 {
-    enum { LOOK = 10 };
     goal g;
     set_goal(&g, 0);
     sql_do(conn, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements");
@@ -195,13 +188,13 @@ static void print_pinned(uint64_t seconds, uint64_t rate)
     stream s = {.nq = open_store(url), .rate = rate};
     check(pthread_create(&s.thread, NULL, send_stream, &s), "pthread_create");
     sleep(2);
-    double claim_before = claim_ms(LOOK), burst_before = burst_rate(nq, &s, &g);
+    double claim_before = claim_ms(LOOK), burst_before = burst_rate(nq, &s, &g, 0);
 
     PGconn *pin = sql_connect(url);
     sql_do(pin, "BEGIN ISOLATION LEVEL REPEATABLE READ");
     sql_number(pin, "SELECT 1");
     sleep((unsigned)(seconds > LOOK ? seconds - LOOK : 0));
-    double claim_after = claim_ms(LOOK), burst_after = burst_rate(nq, &s, &g);
+    double claim_after = claim_ms(LOOK), burst_after = burst_rate(nq, &s, &g, BURST);
 
     s.stop = true;
     pthread_join(s.thread, NULL);
