@@ -4,7 +4,8 @@
  * vacuumed away, and for as long as an old snapshot is held anywhere they cannot be. So while a queue is being drained by full
  * batches, or where claims have become dear, a claim begins where the one before ended. From time to time, and when it
  * came back short, it begins with the first job again, which finds what came in behind it: jobs of other processes with a
- * higher priority, or committed late.
+ * higher priority, or committed late. Where that is dear, one that came back short is followed by one that begins a
+ * little before its end: what is committed late is mostly so by milliseconds.
  */
 #include <string.h>
 
@@ -17,6 +18,7 @@ enum {
     RESCAN_SHARE = 20, /* a rescan may take one part in so many of the time */
     RESCAN_LEAST_US = 10000,
     RESCAN_MOST_US = 60000000,
+    LATE_US = 100000, /* jobs may be committed so much later than others whose place is behind theirs */
 };
 
 static const pg_place first_place = {.rank = INT32_MIN, .run_after = INT64_MIN, .arrival = INT64_MIN},
@@ -75,9 +77,10 @@ bool pg_ask_note(neoq_store *store, pg_ask *ask, int64_t duration)
     } else if (queue && ask->got == ask->left) {
         go_on_from(queue, &ask->last);
     } else if (queue && queue->dear && steady < queue->rescan_at) {
+        const pg_place before = {ask->last.rank, ask->last.run_after - LATE_US, INT64_MIN};
         pg_queue_await(queue, pg_now(store) + queue->rescan_at - steady);
         if (ask->got > 0)
-            go_on_from(queue, &ask->last);
+            go_on_from(queue, &before);
     } else {
         again = true;
     }
