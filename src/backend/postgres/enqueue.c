@@ -11,7 +11,7 @@
 #include "base/error.h"
 
 enum {
-    MANY_JOBS = 100,
+    MANY_JOBS = 100,  /* that are worth a statement of their own */
     SOME_JOBS = 8,    /* that are worth an insert which has to be made anew if one of them is refused */
     HOPE_AFTER_S = 1, /* of none that was */
     JOBS_TOGETHER = 2000,
@@ -211,7 +211,6 @@ int pg_enqueue(neoq_store *store, const neoq_job *jobs, size_t count, neoq_enque
     pg_op op = {.jobs = jobs, .count = count, .bytes = bytes_of(jobs, count), .results = results};
     if (count == 0)
         return NEOQ_OK;
-    /* Many jobs are worth a commit and a connection of their own. */
     op.apart = count >= MANY_JOBS;
     if (!op.apart)
         nq_group_join(emptiest_lane(store), &op.member, serve, store);

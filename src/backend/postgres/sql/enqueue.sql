@@ -31,8 +31,8 @@ END $$;
 -- Arrays beside each other are read in step, and one that is shorter goes on as nulls. In the list of columns a row costs
 -- less than in FROM, where each is stored first.
 CREATE OR REPLACE FUNCTION @schema@.enqueue_insert(now bigint, token bigint, hopeful bool, queues int[],
-    places int[], ids uuid[], queue_ids int[], ranks int[], run_afters bigint[], created_ats bigint[], most_retries int[],
-    guards uuid[], fingerprints text[], deadlines bigint[], retentions bigint[], waits text[], notes text[],
+    places int[], ids uuid[], queue_ids int[], ranks int[], run_afters bigint[], created_ats bigint[], max_retries int[],
+    guards uuid[], fingerprints text[], deadlines bigint[], retentions bigint[], retry_waits text[], metadata text[],
     payloads bytea[])
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE
@@ -50,8 +50,8 @@ BEGIN
             INSERT INTO @schema@.job (id, queue_id, arrival, rank, run_after, created_at, max_retries, guard, fingerprint,
                                       deadline, retention, retry_waits, metadata, payload)
             SELECT unnest(ids), unnest(queue_ids), before + unnest(places), unnest(ranks), unnest(run_afters),
-                   unnest(created_ats), unnest(most_retries), unnest(guards), unnest(fingerprints), unnest(deadlines),
-                   unnest(retentions), unnest(waits)::bigint[], unnest(notes), unnest(payloads)
+                   unnest(created_ats), unnest(max_retries), unnest(guards), unnest(fingerprints), unnest(deadlines),
+                   unnest(retentions), unnest(retry_waits)::bigint[], unnest(metadata), unnest(payloads)
              WHERE queues IS NULL
                 OR (SELECT count(*) FROM @schema@.queue q WHERE q.id = ANY (queues) AND q.capacity = 0)
                    = cardinality(queues);
@@ -71,8 +71,8 @@ BEGIN
         INSERT INTO @schema@.job (id, queue_id, arrival, rank, run_after, created_at, max_retries, guard, fingerprint,
                                   deadline, retention, retry_waits, metadata, payload)
         SELECT unnest(ids), unnest(queue_ids), before + unnest(places), unnest(ranks), unnest(run_afters),
-               unnest(created_ats), unnest(most_retries), unnest(guards), unnest(fingerprints), unnest(deadlines),
-               unnest(retentions), unnest(waits)::bigint[], unnest(notes), unnest(payloads)
+               unnest(created_ats), unnest(max_retries), unnest(guards), unnest(fingerprints), unnest(deadlines),
+               unnest(retentions), unnest(retry_waits)::bigint[], unnest(metadata), unnest(payloads)
          WHERE EXISTS (SELECT 1 FROM @schema@.queue q WHERE q.id = queues[1] AND q.capacity = 0)
         ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS stored = ROW_COUNT;
@@ -85,12 +85,12 @@ BEGIN
         INSERT INTO @schema@.job AS j (id, queue_id, arrival, rank, run_after, created_at, max_retries, guard, fingerprint,
                                        deadline, retention, retry_waits, metadata, payload)
         SELECT u.id, u.queue_id, before + u.place, u.rank, u.run_after, u.created_at, u.max_retries, u.guard, u.fingerprint,
-               u.deadline, u.retention, u.waits::bigint[], u.note, u.payload
+               u.deadline, u.retention, u.retry_waits::bigint[], u.metadata, u.payload
           FROM (SELECT generate_subscripts(ids, 1) AS at, unnest(ids) AS id, unnest(queue_ids) AS queue_id,
                        unnest(places) AS place, unnest(ranks) AS rank, unnest(run_afters) AS run_after,
-                       unnest(created_ats) AS created_at, unnest(most_retries) AS max_retries, unnest(guards) AS guard,
+                       unnest(created_ats) AS created_at, unnest(max_retries) AS max_retries, unnest(guards) AS guard,
                        unnest(fingerprints) AS fingerprint, unnest(deadlines) AS deadline,
-                       unnest(retentions) AS retention, unnest(waits) AS waits, unnest(notes) AS note,
+                       unnest(retentions) AS retention, unnest(retry_waits) AS retry_waits, unnest(metadata) AS metadata,
                        unnest(payloads) AS payload) u
          WHERE queues IS NULL
             OR (SELECT count(*) FROM @schema@.queue q WHERE q.id = ANY (queues) AND q.capacity = 0) = cardinality(queues)
@@ -174,8 +174,8 @@ BEGIN
         END IF;
         stored := 0;
         IF NOT EXISTS (SELECT 1 FROM @schema@.ended e WHERE e.id = ids[i]) THEN
-            stored := @schema@.enqueue_insert(now, token, false, NULL, places[i:i], ids[i:i], queue_ids[i:i], ranks[i:i], run_afters[i:i],
-                created_ats[i:i], max_retries[i:i], guards[i:i], fingerprints[i:i], deadlines[i:i], retentions[i:i],
+            stored := @schema@.enqueue_insert(now, token, false, NULL, places[i:i], ids[i:i], queue_ids[i:i], ranks[i:i],
+                run_afters[i:i], created_ats[i:i], max_retries[i:i], guards[i:i], fingerprints[i:i], deadlines[i:i], retentions[i:i],
                 retry_waits[i:i], metadata[i:i], payloads[i:i]);
         END IF;
         IF stored > 0 THEN
@@ -196,8 +196,8 @@ END $$;
 -- would all be null may be empty. lowest, highest: of ids. again: this may have been done before, with this token. patience:
 -- how many milliseconds to wait for a transaction that is just enqueueing the same job; 0 = until it ends. words: to NOTIFY
 -- idle workers with; null = somebody else does.
-CREATE OR REPLACE FUNCTION @schema@.enqueue_jobs(now bigint, token bigint, again bool, patience int, words text, hopeful bool, queues int[],
-    lowest uuid, highest uuid, places int[],
+CREATE OR REPLACE FUNCTION @schema@.enqueue_jobs(now bigint, token bigint, again bool, patience int, words text,
+    hopeful bool, queues int[], lowest uuid, highest uuid, places int[],
     ids uuid[], queue_ids int[], ranks int[], run_afters bigint[], created_ats bigint[], max_retries int[],
     guards uuid[], fingerprints text[], deadlines bigint[], retentions bigint[], retry_waits text[], metadata text[],
     payloads bytea[])

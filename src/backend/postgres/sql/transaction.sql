@@ -28,8 +28,8 @@ BEGIN
         SELECT n.id, n.salt INTO q FROM @schema@.queues_for_jobs(ARRAY[p_queue], ARRAY[p_id]) n;
         EXIT WHEN NOT FOUND; -- the id is stored, under another queue's name
         SELECT e.status, e.twin INTO status, twin
-          FROM @schema@.enqueue_jobs(p_now, NULL, false, 0, NULL, false, ARRAY[q.id], p_id, p_id, ARRAY[0], ARRAY[p_id], ARRAY[q.id],
-                   ARRAY[p_rank], ARRAY[p_run_after], ARRAY[nullif(p_now, p_run_after)], ARRAY[p_max_retries],
+          FROM @schema@.enqueue_jobs(p_now, NULL, false, 0, NULL, false, ARRAY[q.id], p_id, p_id, ARRAY[0], ARRAY[p_id],
+                   ARRAY[q.id], ARRAY[p_rank], ARRAY[p_run_after], ARRAY[nullif(p_now, p_run_after)], ARRAY[p_max_retries],
                    ARRAY[@schema@.xor(p_sum, q.salt)], ARRAY[p_fingerprint], ARRAY[p_deadline], ARRAY[p_retention],
                    ARRAY[p_retry_waits], ARRAY[p_metadata], ARRAY[p_payload]) e;
         EXIT WHEN NOT FOUND;
