@@ -66,6 +66,28 @@ static void test_duplicates_within_the_call_do_not_stop_the_others(void **state)
     assert_int_equal(3, jobs_in(nq, "many", 0));
 }
 
+/* Some stores begin a call of this size in the hope that there are none. */
+static void test_of_twins_in_a_longer_call_the_first_is_stored(void **state)
+{
+    enum { JOBS = 24, HALF = JOBS / 2 };
+    store *s = *state;
+    neoq *nq = store_open(s, NULL);
+    char payloads[JOBS][16];
+    neoq_job jobs[JOBS];
+    neoq_enqueued results[JOBS];
+    for (int i = 0; i < JOBS; i++) {
+        snprintf(payloads[i], sizeof payloads[i], "{\"n\":%d}", i % HALF);
+        jobs[i] = (neoq_job){.queue = "many", .payload = payloads[i]};
+    }
+    assert_status(NEOQ_OK, neoq_enqueue_many(nq, jobs, JOBS, results));
+    for (int i = 0; i < HALF; i++) {
+        assert_int_equal(NEOQ_OK, results[i].status);
+        assert_int_equal(NEOQ_EDUPLICATE, results[HALF + i].status);
+        assert_string_equal(results[i].id, results[HALF + i].id);
+    }
+    assert_int_equal(HALF, jobs_in(nq, "many", NEOQ_READY));
+}
+
 static void test_an_id_that_is_there_is_ok_and_no_second_job(void **state)
 {
     store *s = *state;
@@ -165,6 +187,7 @@ int main(int argc, char **argv)
         on_store(test_each_job_has_its_result),
         on_store(test_duplicates_of_the_store_do_not_stop_the_others),
         on_store(test_duplicates_within_the_call_do_not_stop_the_others),
+        on_store(test_of_twins_in_a_longer_call_the_first_is_stored),
         on_store(test_an_id_that_is_there_is_ok_and_no_second_job),
         on_store(test_results_may_be_null),
         on_store(test_no_jobs_are_ok),

@@ -9,6 +9,7 @@
 
 #include <neoq/postgres.h>
 
+#include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -104,6 +105,49 @@ static void test_the_job_does_not_exist_if_it_rolls_back(void **state)
     /* And its fingerprint is free. */
     put(nq, "orders", NULL, NULL);
     PQfinish(db);
+}
+
+typedef struct many_caller {
+    neoq *nq;
+    neoq_enqueued results[10];
+    int status;
+} many_caller;
+
+static void *put_ten(void *arg)
+{
+    many_caller *c = arg;
+    char payloads[10][8];
+    neoq_job jobs[10];
+    for (int i = 0; i < 10; i++) {
+        snprintf(payloads[i], sizeof payloads[i], "%d", i);
+        jobs[i] = (neoq_job){.queue = "orders", .payload = payloads[i]};
+    }
+    c->status = neoq_enqueue_many(c->nq, jobs, 10, c->results);
+    return NULL;
+}
+
+/* Until the transaction is over nobody knows whether one of the ten is its twin. */
+static void test_a_call_with_a_twin_of_an_open_transaction_waits_for_its_end(void **state)
+{
+    store *s = *state;
+    many_caller caller = {.nq = store_open(s, NULL)};
+    neoq *other = store_open(s, NULL);
+    PGconn *db = open_application(s), *watcher = connect_to(s->url);
+    put(caller.nq, "orders", "before", NULL); /* the queue is there */
+    sql(db, "BEGIN");
+    assert_status(NEOQ_OK, neoq_postgres_enqueue(other, db, &(neoq_job){.queue = "orders", .payload = "7"}, NULL));
+    pthread_t thread;
+    assert_int_equal(0, pthread_create(&thread, NULL, put_ten, &caller));
+    eventually(number(watcher, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                               " AND wait_event_type = 'Lock' AND now() - query_start > '50 ms'") > 0);
+    sql(db, "ROLLBACK");
+    pthread_join(thread, NULL);
+    assert_int_equal(NEOQ_OK, caller.status);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(NEOQ_OK, caller.results[i].status);
+    assert_int_equal(11, jobs_in(other, "orders", NEOQ_READY));
+    PQfinish(db);
+    PQfinish(watcher);
 }
 
 static void test_a_savepoint_takes_the_job_back_too(void **state)
@@ -558,6 +602,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         on_store(test_the_job_exists_once_the_transaction_commits),
         on_store(test_the_job_does_not_exist_if_it_rolls_back),
+        on_store(test_a_call_with_a_twin_of_an_open_transaction_waits_for_its_end),
         on_store(test_a_savepoint_takes_the_job_back_too),
         on_store(test_outside_a_transaction_is_refused),
         on_store(test_a_refusal_leaves_the_transaction_as_it_was),

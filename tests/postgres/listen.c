@@ -229,6 +229,28 @@ static void lends_its_words_now_and_then(void **state)
     assert_int_equal(pg_bell_seen(here), seen_here);
 }
 
+/* The transaction itself tells: no session has ever sent a NOTIFY by itself. */
+static void an_enqueue_tells_while_it_is_quiet(void **state)
+{
+    base *b = *state;
+    neoq *nq;
+    char sessions[32] = "";
+    assert_int_equal(NEOQ_OK, neoq_open(&nq, b->url, &b->options));
+    pg_bell *there = bell_of(b, "");
+    uint64_t seen = settle(there);
+    int status = neoq_enqueue(nq, &(neoq_job){.queue = "q"}, NULL);
+    pg_bell_wait(there, seen, in(NEOQ_SECONDS(20)));
+    bool asked = postgres_sql(b->server, b->database,
+                              "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                              " AND query LIKE 'NOTIFY%'",
+                              sessions, sizeof sessions);
+    neoq_close(nq);
+    assert_int_equal(NEOQ_OK, status);
+    assert_int_not_equal(pg_bell_seen(there), seen);
+    assert_true(asked);
+    assert_string_equal("0", sessions);
+}
+
 /* Who LISTENs and does not read fills the server's queue, and a full one fails everybody's NOTIFY. */
 static void holds_back_where_the_queue_fills_up(void **state)
 {
@@ -356,6 +378,7 @@ int main(int argc, char **argv)
         on_base(listens_again_after_it_was_terminated),
         on_base(hears_after_a_restart),
         on_base(lends_its_words_now_and_then),
+        on_base(an_enqueue_tells_while_it_is_quiet),
         on_base(looks_more_often_without_ears),
         on_base(notices_that_nobody_answers),
         on_base(closes_though_nobody_answers),
