@@ -116,7 +116,7 @@ typedef struct many_caller {
 static void *put_ten(void *arg)
 {
     many_caller *c = arg;
-    char payloads[10][8];
+    char payloads[10][12];
     neoq_job jobs[10];
     for (int i = 0; i < 10; i++) {
         snprintf(payloads[i], sizeof payloads[i], "%d", i);
