@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Uniqueness in the file: the small table of fresh entries, its merges into the big one, and keys that agree by chance.
- * The public tests of uniqueness are in unique.c; these go across a merge, which takes thousands of jobs.
+ * Uniqueness in the file: the table of fresh entries and the map of them, its merges into the big one, and keys that
+ * agree by chance. The public tests of uniqueness are in unique.c; these go across a merge, which takes thousands of
+ * jobs, and between processes.
  */
 #include "support/recorder.h"
 #include "support/store.h"
 
-#include <sqlite3.h>
+#include <neoq/sqlite.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +139,84 @@ static void test_what_is_cancelled_purged_or_removed_guards_no_more(void **state
     assert_int_equal(0, merged(s));
 }
 
+/* The first look of a process is made in another way than the later ones. */
+static void test_what_was_there_before_a_process_began_is_refused_each_time(void **state)
+{
+    store *s = *state;
+    enqueue_numbers(open_quickly(s), 0, BATCH);
+    neoq *late = store_open(s, NULL), *later = store_open(s, NULL);
+    refused(late, "1");
+    refused(late, "2");
+    refused(late, "2");
+    put(later, "guards", "1000", NULL);
+    refused(later, "1");
+    refused(later, "1000");
+    refused(late, "1000");
+}
+
+static void test_what_another_process_lets_live_again_guards_again(void **state)
+{
+    store *s = *state;
+    neoq *first = store_open(s, NULL), *second = store_open(s, NULL);
+    char id[NEOQ_ID_SIZE] = "";
+    put(first, "guards", "1", NULL);
+    neoq_job job = {.queue = "guards", .payload = "2"};
+    put_job(first, job, id);
+    refused(first, "2");
+    assert_status(NEOQ_OK, neoq_cancel(first, id));
+    put_job(first, job, NULL); /* its first map knows no more of the cancelled one */
+    assert_status(NEOQ_EDUPLICATE, neoq_retry_now(second, id));
+    int64_t purged = 0;
+    assert_status(NEOQ_OK, neoq_purge(first, "guards", NEOQ_READY, &purged));
+    assert_int_equal(2, purged);
+    assert_status(NEOQ_OK, neoq_retry_now(second, id));
+    refused(first, "2");
+    refused(second, "2");
+    check_entries(s);
+}
+
+static sqlite3 *begin_transaction(store *s)
+{
+    sqlite3 *db = NULL;
+    assert_int_equal(SQLITE_OK, sqlite3_open(s->path, &db));
+    assert_int_equal(SQLITE_OK, sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL));
+    return db;
+}
+
+static void end_transaction(sqlite3 *db, const char *how)
+{
+    assert_int_equal(SQLITE_OK, sqlite3_exec(db, how, NULL, NULL, NULL));
+    assert_int_equal(SQLITE_OK, sqlite3_close(db));
+}
+
+static void put_in(neoq *nq, sqlite3 *db, const char *payload, int expected)
+{
+    neoq_job job = {.queue = "guards", .payload = payload};
+    assert_status(expected, neoq_sqlite_enqueue(nq, db, &job, NULL));
+}
+
+/* It has no map, and merges where it would have to look through too many. */
+static void test_a_transaction_of_the_users_sees_and_is_seen(void **state)
+{
+    store *s = *state;
+    neoq *nq = open_quickly(s);
+    enqueue_numbers(nq, 0, BATCH);
+    refused(nq, "0");
+    static const char *const ends[] = {"ROLLBACK", "COMMIT"};
+    for (int i = 0; i < 2; i++) {
+        sqlite3 *db = begin_transaction(s);
+        put_in(nq, db, "7", NEOQ_EDUPLICATE);
+        put_in(nq, db, "one more", NEOQ_OK);
+        put_in(nq, db, "one more", NEOQ_EDUPLICATE);
+        put_in(nq, db, "999", NEOQ_EDUPLICATE);
+        end_transaction(db, ends[i]);
+        assert_int_equal(i * BATCH, merged(s));
+        check_entries(s);
+        refused(nq, "7");
+    }
+    refused(nq, "one more");
+}
+
 static void test_keys_that_agree_by_chance_are_told_apart(void **state)
 {
     store *s = *state;
@@ -166,6 +246,9 @@ int main(int argc, char **argv)
         on_store(test_a_merge_changes_nothing_of_what_is_unique),
         on_store(test_two_processes_merge_in_turn),
         on_store(test_what_is_cancelled_purged_or_removed_guards_no_more),
+        on_store(test_what_was_there_before_a_process_began_is_refused_each_time),
+        on_store(test_what_another_process_lets_live_again_guards_again),
+        on_store(test_a_transaction_of_the_users_sees_and_is_seen),
         on_store(test_keys_that_agree_by_chance_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,6 +104,22 @@ static void test_a_job_whose_sync_fails_is_unknown_until_it_is_sent_again(void *
     assert_int_equal(2, jobs_in(nq, "queue", NEOQ_READY));
 }
 
+/* The row number of what was undone goes to another process's job. */
+static void test_what_comes_in_the_place_of_what_was_undone_is_seen(void **state)
+{
+    store *s = *state;
+    neoq *nq = store_open(s, NULL), *other = store_open(s, NULL);
+    put(nq, "queue", "1", NULL);
+    put(nq, "queue", "2", NULL);
+    atomic_store(&failures, 2);
+    int status = neoq_enqueue(nq, &(neoq_job){.queue = "queue", .payload = "undone"}, NULL);
+    atomic_store(&failures, 0);
+    assert_int_equal(NEOQ_EUNKNOWN, status);
+    put(other, "queue", "3", NULL);
+    assert_status(NEOQ_EDUPLICATE, neoq_enqueue(nq, &(neoq_job){.queue = "queue", .payload = "3"}, NULL));
+    put(nq, "queue", "undone", NULL);
+}
+
 int main(int argc, char **argv)
 {
     if (!store_choose(argc, argv))
@@ -112,6 +128,7 @@ int main(int argc, char **argv)
         on_store(test_jobs_are_synced_and_beats_are_not),
         on_store(test_nothing_is_synced_where_that_was_asked_for),
         on_store(test_a_job_whose_sync_fails_is_unknown_until_it_is_sent_again),
+        on_store(test_what_comes_in_the_place_of_what_was_undone_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,9 +3,10 @@
  * sqlite/guards.h -- whose fingerprint is taken.
  *
  * A fingerprint is as good as a random number: entered into one big index, each job would put a page of its own into
- * the commit. So entries are made in a small table, neoq_fresh, whose few pages all commits share, and after some
- * thousands of changes it is merged into the big one, neoq_guards, in the order of its keys: one look at each page.
- * What ends is noted in neoq_fresh too, and leaves neoq_guards with the next merge.
+ * the commit. So entries are made in neoq_fresh in the order of arrival, all jobs of a commit on the same page, and are
+ * found there by a map in memory. After some thousands of changes it is merged into the big table, neoq_guards, in the
+ * order of its keys: one look at each page. What ends leaves neoq_fresh; if it was merged before, its end is noted there
+ * and it leaves neoq_guards with the next merge.
  *
  * An entry is (key, rid): 8 bytes of the fingerprint, mixed with the queue, and the job. It is a hint. Every unfinished
  * unique job has one; whether an entry still speaks of such a job, and of that very fingerprint, is seen in its row.
@@ -32,5 +33,10 @@ void sq_guard_drop_queue(sq_tx *tx, int64_t queue);
 
 /* At the end of a transaction: merges when it is time. */
 void sq_guard_merge(sq_tx *tx);
+
+/* Another connection wrote. */
+void sq_guards_changed(neoq_store *store);
+/* A transaction of the store's own was rolled back. */
+void sq_guards_forget(neoq_store *store);
 
 #endif

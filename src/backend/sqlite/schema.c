@@ -27,8 +27,7 @@ const char sq_schema_sql[] =
     "CREATE UNIQUE INDEX neoq_jobs_id ON neoq_jobs(id);"
     /* Uniqueness: sqlite/guards.h. */
     "CREATE TABLE neoq_guards(key INT NOT NULL, rid INT NOT NULL, PRIMARY KEY(key, rid)) WITHOUT ROWID;"
-    "CREATE TABLE neoq_fresh(key INT NOT NULL, rid INT NOT NULL, gone INT NOT NULL, PRIMARY KEY(key, rid))"
-    "  WITHOUT ROWID;"
+    "CREATE TABLE neoq_fresh(rid INTEGER PRIMARY KEY, key INT NOT NULL, gone INT NOT NULL);"
     /* Jobs that wait, by when they fall due; ended ones, by when they are to be forgotten. A ready job is in neither,
      * and pays for one comparison. */
     "CREATE INDEX neoq_jobs_clock ON neoq_jobs(state, " SQ_MOMENT ") WHERE state <> 2;"

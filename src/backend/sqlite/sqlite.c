@@ -88,6 +88,7 @@ static void sq_close(neoq_store *store)
 {
     sq_forget_queues(store);
     free(store->queues);
+    sq_keymap_free(&store->fresh);
     sq_db_close(&store->reader);
     sq_db_close(&store->writer);
     if (store->wake_fd >= 0)

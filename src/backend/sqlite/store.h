@@ -14,6 +14,7 @@
 #include <neoq/backend.h>
 
 #include "backend/sqlite/database.h"
+#include "backend/sqlite/keymap.h"
 #include "base/group.h"
 #include "base/place.h"
 
@@ -68,7 +69,11 @@ struct neoq_store {
     int64_t wal_pages;       /* after the last commit */
     int64_t next_checkpoint; /* when wal_pages reaches it */
     int64_t data_version;
-    bool hasty;            /* the writer's commits are not synced */
+    bool hasty;      /* the writer's commits are not synced */
+    sq_keymap fresh; /* the jobs of neoq_fresh up to fresh_seen, and perhaps some that were merged */
+    int64_t fresh_seen;
+    bool fresh_asked;      /* something was looked for before */
+    bool fresh_current;    /* nobody else added to it since */
     int64_t guard_changes; /* in neoq_fresh, by this process, since it last merged */
     sq_queue_id *queues;
     size_t queue_count;

@@ -206,8 +206,10 @@ static void notice_others(neoq_store *store)
         return;
     int64_t version = sqlite3_column_int64(stmt, 0);
     sqlite3_reset(stmt);
-    if (version != store->data_version)
-        sq_forget_queues(store); /* somebody else wrote, and may have removed one */
+    if (version != store->data_version) { /* somebody else wrote, and may have removed one */
+        sq_forget_queues(store);
+        sq_guards_changed(store);
+    }
     store->data_version = version;
 }
 
@@ -241,6 +243,7 @@ static int end(neoq_store *store, sq_tx *tx, int status)
         if (!sqlite3_get_autocommit(db->handle))
             sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
         sq_forget_queues(store);
+        sq_guards_forget(store);
     } else if (tx->announce) {
         sq_announce(store->wal_path);
     }
