@@ -213,6 +213,9 @@ struct neoq_backend {
     /* The time by the store's own clock, which every neoq on it shares, however wrong this machine's is. Never blocks.
      * NULL: config->clock is as good. */
     neoq_time (*now)(neoq_store *store);
+
+    /* How many exchange() may be under way at once to good effect; 0 is 1. No queue is claimed from by two of them. */
+    uint32_t lanes;
 };
 
 /* What every table must have; the operations behind it are optional. */

@@ -2,6 +2,9 @@
  *
  * Round trips to the store: what finished goes out, new runs come in, one call. Whatever finishes while one is under
  * way goes out with the next, so batches form by themselves and a single job waits for none.
+ *
+ * To a store that serves several at once (its lanes), a second trip goes out while the first is under way if it has
+ * much to carry: so neither the store nor the handlers wait for the other.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +14,8 @@
 #include "base/error.h"
 #include "runtime/runtime.h"
 
+enum { MUCH = 256 /* finished runs: enough for a trip beside another */ };
+
 /* ---- what to ask for -------------------------------------------------------------------- */
 
 /* Runs that the queue could take now: its free slots, and what it gets through in NQ_PREFETCH_MS besides. A queue of
@@ -19,12 +24,13 @@ static size_t appetite(const nq_queue *queue)
 {
     size_t busy = (size_t)queue->running + queue->local.count;
     size_t most = (size_t)queue->handler.concurrency + queue->ahead;
-    if (most > NQ_BATCH_MAX)
-        most = NQ_BATCH_MAX > queue->handler.concurrency ? NQ_BATCH_MAX : (size_t)queue->handler.concurrency;
+    if (most > NQ_AHEAD_MAX)
+        most = NQ_AHEAD_MAX > queue->handler.concurrency ? NQ_AHEAD_MAX : (size_t)queue->handler.concurrency;
     /* Half empty before it is filled up: else each finished job would make a round trip of its own. */
     if (queue->ahead > 0 && queue->local.count > most / 2)
         return 0;
-    return most > busy ? most - busy : 0;
+    size_t room = most > busy ? most - busy : 0;
+    return room < NQ_BATCH_MAX ? room : NQ_BATCH_MAX;
 }
 
 static void measure(nq_queue *queue, int64_t steady)
@@ -34,7 +40,7 @@ static void measure(nq_queue *queue, int64_t steady)
         return;
     if (queue->window_start) {
         int64_t ahead = queue->window_runs * NEOQ_MILLISECONDS(NQ_PREFETCH_MS) / passed;
-        queue->ahead = ahead > NQ_BATCH_MAX ? NQ_BATCH_MAX : (size_t)ahead;
+        queue->ahead = ahead > NQ_AHEAD_MAX ? NQ_AHEAD_MAX : (size_t)ahead;
     }
     queue->window_start = steady;
     queue->window_runs = 0;
@@ -50,8 +56,10 @@ bool nq_saturated(const neoq *nq)
 
 bool nq_exchange_useful(const neoq *nq, int64_t steady)
 {
-    if (nq->exchanging || nq->exchange_after > steady)
+    if (nq->exchanging == nq->lanes || nq->exchange_after > steady)
         return false;
+    if (nq->exchanging > 0)
+        return nq->finished.count >= MUCH;
     if (nq->finished.count > 0)
         return true;
     for (const nq_queue *queue = nq->phase == NQ_OPEN ? nq->queues : NULL; queue; queue = queue->next)
@@ -60,10 +68,24 @@ bool nq_exchange_useful(const neoq *nq, int64_t steady)
     return false;
 }
 
+bool nq_exchange_pressing(const neoq *nq, int64_t steady)
+{
+    if (nq->lanes == 1 || nq->exchanging == nq->lanes || nq->exchange_after > steady)
+        return false;
+    if (nq->finished.count >= MUCH)
+        return true;
+    for (const nq_queue *queue = nq->phase == NQ_OPEN ? nq->queues : NULL; queue && nq->exchanging == 0;
+         queue = queue->next)
+        if (queue->hungry && !queue->asking && appetite(queue) >= MUCH)
+            return true;
+    return false;
+}
+
 /* ---- one round trip --------------------------------------------------------------------- */
 
-/* The buffers of a round trip. There is one at a time, so a neoq keeps one of these. */
+/* The buffers of a round trip, kept from one to the next. */
 struct nq_trip {
+    bool under_way, beside; /* beside: another was under way meanwhile */
     neoq_exchange x;
     nq_run_list settling;
     nq_queue **asked;   /* of each claim */
@@ -88,22 +110,26 @@ static bool grow(void **array, size_t *room, size_t need, size_t item)
     return true;
 }
 
-int nq_trip_make(neoq *nq)
+int nq_trips_make(neoq *nq)
 {
-    nq->trip = calloc(1, sizeof *nq->trip);
-    return nq->trip ? NEOQ_OK : nq_fail(NEOQ_ENOMEM, "no memory for round trips to the store");
+    const neoq_backend *b = nq->backend;
+    int lanes = b->size > offsetof(neoq_backend, lanes) ? (int)b->lanes : 0;
+    nq->lanes = lanes < 1 ? 1 : lanes < NQ_LANES_MAX ? lanes : NQ_LANES_MAX;
+    nq->trips = calloc((size_t)nq->lanes, sizeof *nq->trips);
+    return nq->trips ? NEOQ_OK : nq_fail(NEOQ_ENOMEM, "no memory for round trips to the store");
 }
 
-void nq_trip_free(neoq *nq)
+void nq_trips_free(neoq *nq)
 {
-    if (!nq->trip)
-        return;
-    free(nq->trip->asked);
-    free(nq->trip->taken);
-    free(nq->trip->claims);
-    free(nq->trip->x.runs);
-    free(nq->trip->x.settlements);
-    free(nq->trip);
+    for (int i = 0; nq->trips && i < nq->lanes; i++) {
+        trip *t = &nq->trips[i];
+        free(t->asked);
+        free(t->taken);
+        free(t->claims);
+        free(t->x.runs);
+        free(t->x.settlements);
+    }
+    free(nq->trips);
 }
 
 static bool reserve_claims(const neoq *nq, trip *t)
@@ -116,6 +142,18 @@ static bool reserve_claims(const neoq *nq, trip *t)
            grow((void **)&t->claims, &t->claim_room, queues, sizeof *t->claims);
 }
 
+/* How many jobs to ask for on behalf of the queue. */
+static size_t plan_claim(const neoq *nq, nq_queue *queue, const nq_queue *want, int64_t steady)
+{
+    if (want || nq->by_hand)
+        return queue == want;
+    if (!queue->hungry || queue->asking)
+        return 0;
+    measure(queue, steady);
+    return appetite(queue);
+}
+
+/* Up to a batch. Where there are more queues than fit in, the next trip begins with those that were left out. */
 static size_t plan_claims(neoq *nq, trip *t, nq_queue *want)
 {
     size_t room = 0;
@@ -123,21 +161,21 @@ static size_t plan_claims(neoq *nq, trip *t, nq_queue *want)
     /* What falls due may be any queue's, and this trip makes it ready. */
     for (nq_queue *queue = nq->queues; queue && steady >= nq->due; queue = queue->next)
         queue->hungry = true;
-    for (nq_queue *queue = nq->queues; queue && nq->phase == NQ_OPEN && nq->joined; queue = queue->next) {
-        size_t limit = 0;
-        if (want || nq->by_hand) {
-            limit = queue == want;
-        } else if (queue->hungry) {
-            measure(queue, steady);
-            limit = appetite(queue);
+    if (!nq->queues || nq->phase != NQ_OPEN || !nq->joined)
+        return 0;
+    nq_queue *first = nq->asks_next ? nq->asks_next : nq->queues, *queue = first;
+    do {
+        size_t limit = plan_claim(nq, queue, want, steady);
+        if (limit > 0) {
+            t->asked[t->x.claim_count] = queue;
+            t->claims[t->x.claim_count++] = (neoq_claim){queue->name, limit};
+            queue->asking = t;
+            queue->hungry = false; /* a hint that comes while the store is asked sets it again */
+            room += limit;
         }
-        if (limit == 0)
-            continue;
-        t->asked[t->x.claim_count] = queue;
-        t->claims[t->x.claim_count++] = (neoq_claim){queue->name, limit};
-        queue->hungry = false; /* a hint that comes while the store is asked sets it again */
-        room += limit;
-    }
+        queue = queue->next ? queue->next : nq->queues;
+    } while (queue != first && room < NQ_BATCH_MAX);
+    nq->asks_next = queue;
     return room;
 }
 
@@ -291,6 +329,8 @@ static void make_runs(neoq *nq, trip *t)
 
 static void take_in_runs(neoq *nq, trip *t)
 {
+    /* The lease was lost beside this trip. */
+    bool stale = t->x.worker && (!nq->joined || strcmp(t->worker, nq->worker.id) != 0);
     for (size_t i = 0; i < t->x.claim_count; i++) {
         if (t->taken[i].count >= t->claims[i].limit)
             t->asked[i]->hungry = true;
@@ -299,18 +339,16 @@ static void take_in_runs(neoq *nq, trip *t)
         nq_turns_join(nq, t->asked[i]);
         nq_list_splice(&t->asked[i]->local, &t->taken[i]);
         nq_turns_update(nq, t->asked[i]);
+        if (stale)
+            nq_release_local(nq, t->asked[i]);
     }
 }
 
 /* Something changed in the store up to this trip, and the trip did not ask for every queue. */
 static void hear_for_the_rest(neoq *nq, const trip *t)
 {
-    for (nq_queue *queue = nq->queues; queue; queue = queue->next) {
-        bool asked = false;
-        for (size_t i = 0; i < t->x.claim_count; i++)
-            asked |= t->asked[i] == queue;
-        queue->hungry |= !asked;
-    }
+    for (nq_queue *queue = nq->queues; queue; queue = queue->next)
+        queue->hungry |= queue->asking != t;
 }
 
 /* The mutex is held. */
@@ -320,19 +358,20 @@ static void take_in(neoq *nq, trip *t)
     take_in_runs(nq, t);
     for (size_t i = 0; i < t->x.cancel_count; i++)
         nq_stop_running(nq, t->cancels[i], NQ_CANCELLED);
-    if (nq->seen != t->x.seen) {
+    if (nq->seen < t->x.seen) {
         hear_for_the_rest(nq, t);
         nq_hear_of_schedules(nq);
+        nq->seen = t->x.seen;
     }
-    nq->seen = t->x.seen;
-    int64_t poll = nq_time_add(steady, nq->options.poll_interval);
+    int64_t due = nq_time_add(steady, nq->options.poll_interval);
     if (t->x.next_due > 0) {
         neoq_time now = nq_now(nq);
-        int64_t due = nq_time_add(steady, t->x.next_due > now ? t->x.next_due - now : 0);
-        if (due < poll)
-            poll = due;
+        int64_t next = nq_time_add(steady, t->x.next_due > now ? t->x.next_due - now : 0);
+        due = next < due ? next : due;
     }
-    nq->due = poll;
+    /* One of two trips may know of less than the other. */
+    if (!t->beside || nq->due <= steady || due < nq->due)
+        nq->due = due;
 }
 
 /* The store failed: what was to be settled is kept, and the next try waits a while. */
@@ -404,10 +443,41 @@ static void hurry_waiter(neoq *nq)
     pthread_mutex_lock(&nq->mutex);
 }
 
+static trip *begin_trip(neoq *nq)
+{
+    trip *t = nq->trips;
+    while (t->under_way)
+        t++;
+    t->under_way = true;
+    nq->exchanging++;
+    for (int i = 0; i < nq->lanes; i++)
+        nq->trips[i].beside = nq->trips[i].under_way && nq->exchanging > 1;
+    return t;
+}
+
+static void end_trip(neoq *nq, trip *t)
+{
+    for (size_t i = 0; i < t->x.claim_count; i++)
+        t->asked[i]->asking = NULL;
+    t->under_way = false;
+    nq->exchanging--;
+    if (nq->enders > 0)
+        pthread_cond_broadcast(&nq->ended);
+}
+
+/* The mutex is not held. failures: in a row, before. */
+static void tell_of_store(const neoq *nq, int status, int failures)
+{
+    if (status != NEOQ_OK && failures == 0)
+        nq_log(nq, NEOQ_LOG_ERROR, "the store fails (%s), to be tried again: %s", neoq_status_name(status),
+               neoq_error_message());
+    else if (status == NEOQ_OK && failures > 0)
+        nq_log(nq, NEOQ_LOG_INFO, "the store works again");
+}
+
 int nq_exchange(neoq *nq, nq_queue *want)
 {
-    trip *t = nq->trip;
-    nq->exchanging = true;
+    trip *t = begin_trip(nq);
     atomic_store(&nq->poked, false); /* a change from now on is not seen for sure */
     bool planned = plan(nq, t, want);
     int settling = (int)t->settling.count;
@@ -417,34 +487,34 @@ int nq_exchange(neoq *nq, nq_queue *want)
         settle_plan(nq, t);
         status = nq->backend->exchange(nq->store, &t->x);
     }
-    bool went = status == NEOQ_OK || status == NEOQ_ELOST;
-    if (went) {
+    bool lost = status == NEOQ_ELOST;
+    status = lost ? NEOQ_OK : status;
+    if (status == NEOQ_OK) {
         report(nq, t);
         free_settled(t);
         make_runs(nq, t);
-        if (nq->failures > 0)
-            nq_log(nq, NEOQ_LOG_INFO, "the store works again");
-    } else if (nq->failures == 0) {
-        nq_log(nq, NEOQ_LOG_ERROR, "the store fails (%s), to be tried again: %s", neoq_status_name(status),
-               neoq_error_message());
     }
     pthread_mutex_lock(&nq->mutex);
-    if (went) {
+    int failures = nq->failures;
+    if (status == NEOQ_OK) {
         nq->failures = 0;
         take_in(nq, t);
         ask_for_ready(nq, t);
         drop_runs(nq, &t->settling); /* what is left, their handlers may still look at */
-        if (status == NEOQ_ELOST)
+        if (lost && strcmp(t->worker, nq->worker.id) == 0)
             nq_worker_lost(nq);
     } else {
         put_back(nq, t);
     }
+    if ((status == NEOQ_OK) != (failures == 0)) {
+        pthread_mutex_unlock(&nq->mutex);
+        tell_of_store(nq, status, failures);
+        pthread_mutex_lock(&nq->mutex);
+    }
     nq->settling -= settling;
-    nq->exchanging = false;
-    if (nq->enders > 0)
-        pthread_cond_broadcast(&nq->ended);
+    end_trip(nq, t);
     hurry_waiter(nq);
-    return status == NEOQ_ELOST ? NEOQ_OK : status;
+    return status;
 }
 
 void nq_end_run(neoq_ctx *ctx, nq_end end)

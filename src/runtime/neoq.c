@@ -214,7 +214,7 @@ static void destroy(neoq *nq)
     }
     if (nq->stop_fd >= 0)
         close(nq->stop_fd);
-    nq_trip_free(nq);
+    nq_trips_free(nq);
     munmap(nq->parent, (size_t)sysconf(_SC_PAGESIZE));
     pthread_mutex_destroy(&nq->mutex);
     pthread_cond_destroy(&nq->idle);
@@ -268,7 +268,7 @@ int nq_open(neoq **out, const char *url, const neoq_options *options, const neoq
     nq->backend = backend;
     atomic_init(&nq->unattended, backend->local);
     neoq_store_config config = {.url = url, .options = &nq->options, .clock = clock};
-    status = nq_trip_make(nq);
+    status = nq_trips_make(nq);
     if (status == NEOQ_OK)
         status = backend->open(&nq->store, &config);
     nq->options.schema = NULL; /* the caller's string; the store has made of it what it needs */

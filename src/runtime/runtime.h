@@ -24,7 +24,9 @@
 
 enum {
     NQ_BATCH_MAX = 1024,       /* runs claimed or settled in one round trip */
-    NQ_PREFETCH_MS = 50,       /* a queue's runs of so long may be claimed ahead */
+    NQ_AHEAD_MAX = 2048,       /* runs of a queue claimed and not begun */
+    NQ_LANES_MAX = 2,          /* round trips under way at once */
+    NQ_PREFETCH_MS = 100,      /* a queue's runs of so long may be claimed ahead */
     NQ_TEND_LIMIT = 1000,      /* lost runs and expired jobs a round */
     NQ_CANCELS_MAX = 64,       /* told in one round trip */
     NQ_HANDLERS_MAX = 1000,    /* queues of one neoq */
@@ -73,13 +75,14 @@ typedef struct nq_queue {
     struct nq_queue *next;
     neoq_handler handler; /* defaults filled in; queue points to name */
     char name[201];
-    nq_run_list local;    /* claimed, not begun */
-    int running;          /* begun, not ended or abandoned */
-    bool hungry;          /* the store may have jobs that were not asked for yet */
-    double pass;          /* the least runs next, and rises by 1 / weight (turns.c) */
-    int number;           /* in the order of starting */
-    size_t turn;          /* its place in nq->turns, from 1; 0 = it is not there */
-    int64_t window_start; /* steady: the rate of runs, measured anew every NQ_PREFETCH_MS */
+    nq_run_list local;      /* claimed, not begun */
+    int running;            /* begun, not ended or abandoned */
+    bool hungry;            /* the store may have jobs that were not asked for yet */
+    struct nq_trip *asking; /* the round trip that claims for it: one at a time, so that runs come in order */
+    double pass;            /* the least runs next, and rises by 1 / weight (turns.c) */
+    int number;             /* in the order of starting */
+    size_t turn;            /* its place in nq->turns, from 1; 0 = it is not there */
+    int64_t window_start;   /* steady: the rate of runs, measured anew every NQ_PREFETCH_MS */
     int64_t window_runs;
     size_t ahead; /* runs to be claimed beyond the free slots */
 } nq_queue;
@@ -120,11 +123,13 @@ struct neoq {
     size_t turn_count;
     double pass; /* of the queue that had its turn last */
     nq_run_list running, finished;
-    struct nq_trip *trip;
-    int settling;    /* runs in the round trip under way */
-    bool exchanging; /* a round trip is under way */
-    bool waiting;    /* a thread sleeps in the store, or stands in for it */
-    bool looking;    /* a thread looks for cancellations now and then, as all slots are taken */
+    nq_queue *asks_next;   /* with it the next round trip begins to claim; NULL = the first */
+    struct nq_trip *trips; /* as many as there are lanes */
+    int lanes;
+    int settling;   /* runs in the round trips under way */
+    int exchanging; /* round trips under way */
+    bool waiting;   /* a thread sleeps in the store, or stands in for it */
+    bool looking;   /* a thread looks for cancellations now and then, as all slots are taken */
     /* Of a local store, in which nobody needs to wait while all are busy: whether nobody does, and whether whoever
      * changed the store has said so since the last round trip. Read without the mutex. */
     atomic_bool unattended, poked;
@@ -218,8 +223,11 @@ void nq_list_splice(nq_run_list *list, nq_run_list *from); /* appends all of fro
 
 /* Whether there is something to settle or to ask for. nq->mutex is held, as for the next two. */
 bool nq_exchange_useful(const neoq *nq, int64_t steady);
+/* Whether it is worth doing by a thread that could run a job instead: the store has several lanes, so it works while
+ * others run what is here. */
+bool nq_exchange_pressing(const neoq *nq, int64_t steady);
 bool nq_saturated(const neoq *nq); /* no queue could take a run */
-/* One round trip: settles what finished, claims for whoever is hungry. Drops and retakes nq->mutex. want, if not NULL,
+/* One round trip, where a lane is free: settles what finished, claims for whoever is hungry. Drops and retakes nq->mutex. want, if not NULL,
  * is the one queue to claim one job for (testing by hand). */
 int nq_exchange(neoq *nq, nq_queue *want);
 /* Ends a run that has begun: to be settled as `end` says. Takes over end.error. */
@@ -228,8 +236,8 @@ void nq_end_run(neoq_ctx *ctx, nq_end end);
 void nq_release_local(neoq *nq, nq_queue *queue);
 /* Gives up what the store did not take before the end: the end of the lease gives those jobs back. */
 void nq_drop_finished(neoq *nq);
-int nq_trip_make(neoq *nq);
-void nq_trip_free(neoq *nq);
+int nq_trips_make(neoq *nq);
+void nq_trips_free(neoq *nq);
 
 /* ---- turns.c: whose turn it is; nq->mutex is held ---------------------------------------- */
 

@@ -33,7 +33,7 @@ static bool busy(const neoq *nq)
     bool claimed = false;
     for (const nq_queue *queue = nq->queues; queue; queue = queue->next)
         claimed |= queue->local.head != NULL;
-    return claimed || nq->running.head || nq->finished.head || nq->settling > 0 || nq->exchanging;
+    return claimed || nq->running.head || nq->finished.head || nq->settling > 0 || nq->exchanging > 0;
 }
 
 typedef struct runnable {
@@ -129,14 +129,14 @@ static bool settle_rest(neoq *nq)
 {
     int64_t until = nq_real_clock.steady(&nq_real_clock) + NEOQ_SECONDS(SETTLE_SECONDS);
     bool in_time = true;
-    while ((nq->finished.head || nq->exchanging) && in_time) {
-        if (nq->exchanging)
+    while ((nq->finished.head || nq->exchanging > 0) && in_time) {
+        if (nq->exchanging > 0)
             in_time = wait_ended(nq, &nq_real_clock, until);
         else if (nq_exchange(nq, NULL) != NEOQ_OK)
             wait_ended(nq, &nq_real_clock, nq_real_clock.steady(&nq_real_clock) + NEOQ_MILLISECONDS(50));
         in_time = in_time && nq_real_clock.steady(&nq_real_clock) < until;
     }
-    return !nq->finished.head && !nq->exchanging;
+    return !nq->finished.head && nq->exchanging == 0;
 }
 
 static void leave_store(neoq *nq, bool settled)

@@ -117,7 +117,7 @@ static void settle_lost(neoq *nq, neoq_claimed *lost, size_t count)
         ctx->end = (nq_end){NQ_LOST, 0, strdup("the worker that ran it is gone")};
         nq_list_add(&nq->finished, ctx);
     }
-    if (count > 0 && !nq->exchanging)
+    if (count > 0 && nq->exchanging == 0)
         nq_exchange(nq, NULL);
     nq_call_help(nq);
     pthread_mutex_unlock(&nq->mutex);

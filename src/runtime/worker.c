@@ -105,7 +105,7 @@ static bool slot_free(const neoq *nq)
 /* Whether somebody hears of what happens in the store, or comes to ask in a moment. */
 static bool attended(const neoq *nq)
 {
-    return nq->waiting || nq->exchanging || (nq->looking && nq_saturated(nq));
+    return nq->waiting || nq->exchanging > 0 || (nq->looking && nq_saturated(nq));
 }
 
 void nq_poke(neoq *nq)
@@ -205,20 +205,23 @@ static void look_for_cancels(neoq *nq)
     sleep_idle(nq, until);
     nq->looking = false;
     int64_t steady = nq->clock->steady(nq->clock);
-    if (steady >= until && !nq->exchanging && nq->phase == NQ_OPEN && nq->exchange_after <= steady)
+    if (steady >= until && nq->exchanging == 0 && nq->phase == NQ_OPEN && nq->exchange_after <= steady)
         nq_exchange(nq, NULL);
 }
 
 /* One step of an executor: the most useful thing there is to do. False: its thread is to end. */
 static bool step(neoq *nq)
 {
-    neoq_ctx *ctx = nq_begin_next(nq, NULL);
+    int64_t steady = nq->clock->steady(nq->clock);
+    bool pressing = nq_exchange_pressing(nq, steady);
+    neoq_ctx *ctx = pressing ? NULL : nq_begin_next(nq, NULL);
     if (ctx) {
         nq_call_help(nq);
         return execute(nq, ctx);
     }
-    int64_t steady = nq->clock->steady(nq->clock);
-    if (nq_exchange_useful(nq, steady))
+    if (pressing)
+        nq_call_help(nq); /* somebody else runs what is here meanwhile */
+    if (pressing || nq_exchange_useful(nq, steady))
         nq_exchange(nq, NULL);
     else if (attended(nq) || nq->phase != NQ_OPEN)
         sleep_idle(nq, nq->exchange_after > steady ? nq->exchange_after : INT64_MAX);
@@ -312,7 +315,7 @@ static int add_queue(neoq *nq, nq_queue *queue)
     while (*end)
         end = &(*end)->next;
     *end = queue;
-    nq->thread_limit += queue->handler.concurrency + (nq->thread_limit == 0);
+    nq->thread_limit += queue->handler.concurrency + (nq->thread_limit == 0 ? nq->lanes : 0);
     nq->worker.capacity += queue->handler.concurrency;
     nq->next_beat = 0; /* to tell the store */
     pthread_cond_signal(&nq->ticking);

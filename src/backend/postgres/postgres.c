@@ -122,4 +122,5 @@ const neoq_backend nq_postgres_backend = {
     .migrate = pg_migrate,
     .doctor = pg_doctor,
     .now = pg_now,
+    .lanes = 2,
 };
