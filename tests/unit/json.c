@@ -21,19 +21,16 @@
 #include "base/buffer.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "support/random.h"
 
 #define SEED         1122334455u
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static uint64_t state = SEED;
 
-/* xorshift64*: the same texts on every machine. */
 static uint64_t next_random(void)
 {
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    return state * 2685821657736338717u;
+    return random_from(&state);
 }
 
 static size_t below(size_t n)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "backend/sqlite/keymap.h"
+#include "support/random.h"
 
 enum { STEPS = 20000, KEYS = 300, SEED = 20261122 };
 
@@ -20,13 +21,9 @@ typedef struct entry {
 
 static uint64_t state = SEED;
 
-/* xorshift64*: the same numbers on every machine. */
 static uint64_t next_random(uint64_t below)
 {
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    return state * 2685821657736338717u % below;
+    return random_from(&state) % below;
 }
 
 /* Also keys that differ only where a hash may not look. */

@@ -10,18 +10,15 @@
 #include <stdlib.h>
 
 #include "runtime/runtime.h"
+#include "support/random.h"
 
 enum { QUEUES = 200, STEPS = 200000, SEED = 20261122 };
 
 static uint64_t state = SEED;
 
-/* xorshift64*: the same numbers on every machine. */
 static uint64_t next_random(uint64_t below)
 {
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    return state * 2685821657736338717u % below;
+    return random_from(&state) % below;
 }
 
 static nq_queue *first_by_looking(nq_queue *queues)

@@ -13,18 +13,15 @@
 #include <string.h>
 
 #include "base/uuid.h"
+#include "support/random.h"
 
 #define SEED 20240229u
 
 static uint64_t state = SEED;
 
-/* xorshift64*: the same numbers on every machine. */
 static uint64_t next_random(void)
 {
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    return state * 2685821657736338717u;
+    return random_from(&state);
 }
 
 static void test_layout(void **unused)
