@@ -70,7 +70,7 @@ bool nq_exchange_useful(const neoq *nq, int64_t steady)
 
 bool nq_exchange_pressing(const neoq *nq, int64_t steady)
 {
-    if (nq->lanes == 1 || nq->exchanging == nq->lanes || nq->exchange_after > steady)
+    if (nq->backend->local || nq->exchanging == nq->lanes || nq->exchange_after > steady)
         return false;
     if (nq->finished.count >= MUCH)
         return true;

@@ -223,8 +223,8 @@ void nq_list_splice(nq_run_list *list, nq_run_list *from); /* appends all of fro
 
 /* Whether there is something to settle or to ask for. nq->mutex is held, as for the next two. */
 bool nq_exchange_useful(const neoq *nq, int64_t steady);
-/* Whether it is worth doing by a thread that could run a job instead: the store has several lanes, so it works while
- * others run what is here. */
+/* Whether it is worth doing by a thread that could run a job instead: it takes a while, in which others run what is here.
+ * Not so in a local store. */
 bool nq_exchange_pressing(const neoq *nq, int64_t steady);
 bool nq_saturated(const neoq *nq); /* no queue could take a run */
 /* One round trip, where a lane is free: settles what finished, claims for whoever is hungry. Drops and retakes nq->mutex. want, if not NULL,
