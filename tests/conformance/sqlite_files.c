@@ -87,6 +87,51 @@ static void test_an_empty_file_is_a_new_store(void **state)
     assert_status(NEOQ_OK, try_open(s->path));
 }
 
+enum { OPENERS = 8, NEW_FILES = 40 };
+
+typedef struct opener {
+    pthread_t thread;
+    pthread_barrier_t *start;
+    const char *url;
+    int status;
+    char words[256];
+} opener;
+
+static void *open_at_once(void *arg)
+{
+    opener *o = arg;
+    neoq *nq = NULL;
+    pthread_barrier_wait(o->start);
+    o->status = neoq_open(&nq, o->url, &(neoq_options){.log = quiet});
+    snprintf(o->words, sizeof o->words, "%s", o->status == NEOQ_OK ? "" : neoq_error_message());
+    neoq_close(nq);
+    return NULL;
+}
+
+/* Whoever comes while another makes the tables sees none of them or all. */
+static void test_many_open_a_new_file_at_once(void **state)
+{
+    store *s = *state;
+    for (int n = 0; n < NEW_FILES; n++) {
+        char url[512];
+        opener openers[OPENERS];
+        pthread_barrier_t start;
+        snprintf(url, sizeof url, "sqlite:%s.new%d", s->path, n);
+        pthread_barrier_init(&start, NULL, OPENERS);
+        for (int i = 0; i < OPENERS; i++) {
+            openers[i] = (opener){.start = &start, .url = url};
+            assert_int_equal(0, pthread_create(&openers[i].thread, NULL, open_at_once, &openers[i]));
+        }
+        for (int i = 0; i < OPENERS; i++)
+            pthread_join(openers[i].thread, NULL);
+        for (int i = 0; i < OPENERS; i++) {
+            assert_string_equal("", openers[i].words);
+            assert_int_equal(NEOQ_OK, openers[i].status);
+        }
+        pthread_barrier_destroy(&start);
+    }
+}
+
 static void test_a_file_that_is_no_database_is_refused_and_left_alone(void **state)
 {
     store *s = *state;
@@ -462,6 +507,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         on_store(test_a_missing_file_is_made_and_a_missing_folder_is_not),
         on_store(test_an_empty_file_is_a_new_store),
+        on_store(test_many_open_a_new_file_at_once),
         on_store(test_a_file_that_is_no_database_is_refused_and_left_alone),
         on_store(test_the_database_of_another_application_is_refused),
         on_store(test_the_applications_own_file_is_welcome),

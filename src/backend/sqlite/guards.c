@@ -5,9 +5,8 @@
 #include "base/error.h"
 
 enum {
-    MERGE_AFTER =
-        16384, /* few enough to be read in a millisecond; enough to pay for a walk through a million entries */
-    SCANNED_MOST = 512 /* by a transaction of the user's, which has no map */
+    MERGE_AFTER = 16384, /* read in a millisecond, and enough to pay for a walk through a million entries */
+    SCANNED_MOST = 512   /* by a transaction of the user's, which has no map */
 };
 
 int64_t sq_guard_key(const char *fingerprint, int64_t queue)
@@ -161,7 +160,7 @@ void sq_guard_new(sq_tx *tx, const int64_t *keys, size_t count, int64_t first_ri
         if (keys[i] == 0)
             continue;
         int64_t rid = first_rid + (int64_t)i;
-        sq_do(tx->db, "INSERT INTO neoq_fresh VALUES(?1, ?2, 0)", SQ_ARGS(rid, keys[i]));
+        sq_do(tx->db, "INSERT INTO neoq_fresh(rid, key, gone) VALUES(?1, ?2, 0)", SQ_ARGS(rid, keys[i]));
         if (tx->own && tx->store->fresh_current)
             remember(tx, keys[i], rid);
         tx->guard_changes++;
@@ -181,14 +180,14 @@ void sq_guard_drop(sq_tx *tx, int64_t key, int64_t rid)
         return;
     tx->guard_changes++;
     if (sq_do(tx->db, "DELETE FROM neoq_fresh WHERE rid = ?1", SQ_ARGS(rid)) == 0)
-        sq_do(tx->db, "INSERT INTO neoq_fresh VALUES(?1, ?2, 1)", SQ_ARGS(rid, key));
+        sq_do(tx->db, "INSERT INTO neoq_fresh(rid, key, gone) VALUES(?1, ?2, 1)", SQ_ARGS(rid, key));
 }
 
 void sq_guard_drop_queue(sq_tx *tx, int64_t queue)
 {
     /* What is in neoq_fresh goes; of the rest the end is noted. */
     sq_do(tx->db,
-          "INSERT INTO neoq_fresh SELECT rid, guard, 1 FROM neoq_jobs WHERE queue = ?1 AND state < 5"
+          "INSERT INTO neoq_fresh(rid, key, gone) SELECT rid, guard, 1 FROM neoq_jobs WHERE queue = ?1 AND state < 5"
           " AND guard IS NOT NULL ON CONFLICT DO UPDATE SET gone = 1",
           SQ_ARGS(queue));
     tx->guard_changes += MERGE_AFTER;

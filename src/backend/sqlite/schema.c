@@ -118,12 +118,22 @@ static int check_or_create(sqlite3 *db, const char *path)
     return NEOQ_OK;
 }
 
-int sq_schema_check(sqlite3 *db, const char *path)
+static int check_as_it_is(sqlite3 *db, const char *path)
 {
     int result;
     if (ask(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'neoq_meta'", &result))
         return check_version(db, path);
     return result == SQLITE_ROW ? check_foreign(db, path) : sq_error(db, "opening");
+}
+
+int sq_schema_check(sqlite3 *db, const char *path)
+{
+    /* In one transaction: another process may be making the tables between two looks. */
+    if (sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) != SQLITE_OK)
+        return sq_error(db, "opening");
+    int status = check_as_it_is(db, path);
+    sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+    return status;
 }
 
 int sq_schema_prepare(sqlite3 *db, const char *path)
