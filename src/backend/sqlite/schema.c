@@ -128,11 +128,11 @@ static int check_as_it_is(sqlite3 *db, const char *path)
 
 int sq_schema_check(sqlite3 *db, const char *path)
 {
-    /* In one transaction: another process may be making the tables between two looks. */
-    if (sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) != SQLITE_OK)
+    /* In one transaction, perhaps the caller's: another process may be making the tables between two looks. */
+    if (sqlite3_exec(db, "SAVEPOINT neoq_look", NULL, NULL, NULL) != SQLITE_OK)
         return sq_error(db, "opening");
     int status = check_as_it_is(db, path);
-    sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+    sqlite3_exec(db, "RELEASE neoq_look", NULL, NULL, NULL);
     return status;
 }
 
