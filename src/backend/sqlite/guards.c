@@ -86,8 +86,8 @@ static void catch_up(sq_tx *tx)
         return;
     if (store->fresh.count > 2 * MERGE_AFTER)
         sq_guards_forget(store);
-    sqlite3_stmt *stmt =
-        sq_ask(tx->db, "SELECT key, rid FROM neoq_fresh WHERE rid > ?1 AND NOT gone", SQ_ARGS(store->fresh_seen));
+    sqlite3_stmt *stmt = sq_ask(tx->db, "SELECT key, rid FROM neoq_fresh WHERE rid > ?1 AND NOT gone ORDER BY rid",
+                                SQ_ARGS(store->fresh_seen));
     while (sq_step(tx->db, stmt))
         remember(tx, sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1));
     store->fresh_current = tx->db->status == NEOQ_OK;
@@ -136,19 +136,13 @@ static int64_t find_merged(sq_tx *tx, int64_t key, const char *fingerprint, int6
     return first_alive(tx, stmt, fingerprint, queue);
 }
 
-/* A process that asks once does not pay for the map. */
-static bool has_map(sq_tx *tx)
-{
-    bool asked = tx->store->fresh_asked;
-    if (tx->own)
-        tx->store->fresh_asked = true;
-    return tx->own && asked;
-}
-
 int64_t sq_guard_find(sq_tx *tx, int64_t key, const char *fingerprint, int64_t queue)
 {
-    int64_t found =
-        has_map(tx) ? find_in_map(tx, key, fingerprint, queue) : find_by_scan(tx, key, fingerprint, queue);
+    /* What is fresh in the store is the writer's alone; and a process that asks once does not pay for the map. */
+    bool mapped = tx->own && tx->store->fresh_asked;
+    if (tx->own)
+        tx->store->fresh_asked = true;
+    int64_t found = mapped ? find_in_map(tx, key, fingerprint, queue) : find_by_scan(tx, key, fingerprint, queue);
     return found ? found : find_merged(tx, key, fingerprint, queue);
 }
 
