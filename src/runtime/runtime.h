@@ -221,14 +221,14 @@ void nq_list_splice(nq_run_list *list, nq_run_list *from); /* appends all of fro
 
 /* ---- exchange.c: round trips ------------------------------------------------------------ */
 
-/* Whether there is something to settle or to ask for. nq->mutex is held, as for the next two. */
+/* Whether there is something to settle or to ask for. nq->mutex is held, as for the next three. */
 bool nq_exchange_useful(const neoq *nq, int64_t steady);
 /* Whether it is worth doing by a thread that could run a job instead: it takes a while, in which others run what is here.
  * Not so in a local store. */
 bool nq_exchange_pressing(const neoq *nq, int64_t steady);
 bool nq_saturated(const neoq *nq); /* no queue could take a run */
-/* One round trip, where a lane is free: settles what finished, claims for whoever is hungry. Drops and retakes nq->mutex. want, if not NULL,
- * is the one queue to claim one job for (testing by hand). */
+/* One round trip, where a lane is free: settles what finished, claims for whoever is hungry. Drops and retakes
+ * nq->mutex. want, if not NULL, is the one queue to claim one job for (testing by hand). */
 int nq_exchange(neoq *nq, nq_queue *want);
 /* Ends a run that has begun: to be settled as `end` says. Takes over end.error. */
 void nq_end_run(neoq_ctx *ctx, nq_end end);

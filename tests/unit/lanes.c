@@ -25,13 +25,16 @@ static struct {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     int under_way, most;
-    int claiming, most_claiming;   /* for the one queue there is */
-    int beside, company;           /* trips that joined the one that is held up; those that were joined */
-    size_t here;                   /* runs that were claimed and are not on their way back */
-    char worker[64];               /* who beat last */
-    int rejoined;                  /* trips during which the worker joined anew */
-    bool lose;                     /* the next trip that joins another finds the lease lost */
-    neoq_claimed stale[BATCH * 2]; /* what was claimed meanwhile */
+    int claiming, most_claiming; /* for the one queue there is */
+    int beside, company;         /* trips that joined the one that is held up; those that were joined */
+    size_t here;                 /* runs that were claimed and are not on their way back */
+    char worker[64];             /* who beat last */
+    int rejoined;                /* trips during which the worker joined anew */
+    bool lose;                   /* the next trip that joins another finds the lease lost */
+    struct {
+        char id[NEOQ_ID_SIZE];
+        int64_t epoch;
+    } stale[BATCH * 2]; /* what was claimed meanwhile */
     size_t stale_count;
 } seen = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
@@ -65,9 +68,10 @@ static void hold_up(const neoq_exchange *x, bool lose)
     if (!lose || x->run_count == 0)
         return;
     seen.rejoined += await(joined_anew, x->worker);
-    for (size_t i = 0; i < x->run_count; i++)
-        seen.stale[seen.stale_count++] =
-            (neoq_claimed){.job.id = strdup(x->runs[i].job.id), .job.epoch = x->runs[i].job.epoch};
+    for (size_t i = 0; i < x->run_count; i++, seen.stale_count++) {
+        snprintf(seen.stale[seen.stale_count].id, NEOQ_ID_SIZE, "%s", x->runs[i].job.id);
+        seen.stale[seen.stale_count].epoch = x->runs[i].job.epoch;
+    }
 }
 
 static int open_memory(neoq_store **out, const neoq_store_config *config)
@@ -125,7 +129,7 @@ static int handle(neoq_ctx *ctx, void *nq)
     runs++;
     pthread_mutex_lock(&seen.mutex);
     for (size_t i = 0; i < seen.stale_count; i++)
-        stale_runs += strcmp(seen.stale[i].job.id, job->id) == 0 && seen.stale[i].job.epoch == job->epoch;
+        stale_runs += strcmp(seen.stale[i].id, job->id) == 0 && seen.stale[i].epoch == job->epoch;
     pthread_mutex_unlock(&seen.mutex);
     return neoq_enqueue(nq, &(neoq_job){.queue = "nobody works this", .payload = "{}"}, NULL);
 }
