@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 # Without the tests, which need more packages: `make test` builds those.
 CMAKE   = cmake -G Ninja -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DNEOQ_TESTS=OFF
 
-.PHONY: all build deps demo test bench install format lint clean
+.PHONY: all build deps demo test chaos bench fuzz docs install deb format lint clean
 
 all: build
 
@@ -24,11 +24,32 @@ test:
 	@scripts/install-deps test
 	@scripts/test $(BUILD)
 
+# SEED= MINUTES= STORE= JOBS= KILLS=
+chaos:
+	@scripts/install-deps test
+	@STORE='$(STORE)' SEED='$(SEED)' MINUTES='$(MINUTES)' JOBS='$(JOBS)' KILLS='$(KILLS)' scripts/chaos $(BUILD)
+
 bench: build
 	@scripts/bench $(BUILD)
 
+# One target of tests/fuzz for so long: make fuzz T=json MINUTES=5
+fuzz:
+	@scripts/install-deps test
+	@scripts/fuzz $(BUILD) "$(T)" "$(MINUTES)"
+
+# The reference, from the headers, in $(BUILD)/reference.
+docs:
+	@scripts/install-deps test
+	@scripts/reference $(BUILD)/reference
+
 install: build
 	@DESTDIR=$(DESTDIR) cmake --install $(BUILD)
+
+# Debian packages, in BUILD-deb.
+deb: deps
+	@$(CMAKE) -B $(BUILD)-deb -DCMAKE_INSTALL_PREFIX=/usr >/dev/null
+	@cmake --build $(BUILD)-deb
+	@cd $(BUILD)-deb && cpack
 
 format:
 	@scripts/install-deps test

@@ -1,5 +1,6 @@
-/* SPDX-License-Identifier: MIT
- *
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file
  * neoq/postgres.h -- jobs inside your own PostgreSQL transactions.
  *
  * Both functions use a connection of the caller's, inside a transaction that the caller began and will end; it must be
@@ -26,16 +27,20 @@
 extern "C" {
 #endif
 
-/*
- * The job exists if and only if the transaction commits. As neoq_enqueue() otherwise: id may be NULL; NEOQ_EDUPLICATE
- * and NEOQ_ETOOBIG; NEOQ_EFULL at once, because nobody can make room while the transaction is open. Any thread.
+/**
+ * Enqueues in your transaction: the job exists if and only if the transaction commits. As neoq_enqueue() otherwise:
+ * id may be NULL; NEOQ_EDUPLICATE and NEOQ_ETOOBIG; NEOQ_EFULL at once, because nobody can make room while the
+ * transaction is open. Any thread.
  *
  * The transaction itself does not notify the workers: commits that do wait for each other. They hear of the job within
  * some milliseconds of the commit while this neoq is open; otherwise their next look finds it (poll_interval).
+ * @param nq,transaction,job  the store, your connection, and what to store
+ * @param[out] id             as of neoq_enqueue()
+ * @return as told above
  */
 int neoq_postgres_enqueue(neoq *nq, PGconn *transaction, const neoq_job *job, char *id);
 
-/*
+/**
  * In a handler: settles the running job as done in the same transaction as the handler's own writes, so that they
  * happen exactly once or not at all. NEOQ_ELOST if the run no longer owns the job, or the job's cancellation was asked
  * for: then roll back. After the commit the handler returns NEOQ_OK; if the transaction does not commit, the job is run
@@ -43,6 +48,8 @@ int neoq_postgres_enqueue(neoq *nq, PGconn *transaction, const neoq_job *job, ch
  *
  * neoq_set_result() comes before it. From here on the transaction decides the run's end, not what the handler returns.
  * It has to be over by then: end it before you return.
+ * @param ctx,transaction  the run, and your connection
+ * @return NEOQ_ELOST, and as told above
  */
 int neoq_postgres_finish(neoq_ctx *ctx, PGconn *transaction);
 

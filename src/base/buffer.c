@@ -47,14 +47,20 @@ void nq_buffer_add_char(nq_buffer *buffer, char c)
 void nq_buffer_addf(nq_buffer *buffer, const char *format, ...)
 {
     va_list args;
+    size_t spare = buffer->failed ? 0 : buffer->room - buffer->size;
     va_start(args, format);
-    int size = vsnprintf(NULL, 0, format, args);
+    int size = vsnprintf(spare > 0 ? buffer->data + buffer->size : NULL, spare, format, args);
     va_end(args);
-    if (size < 0 || !nq_buffer_reserve(buffer, (size_t)size))
+    if (size < 0 || !nq_buffer_reserve(buffer, (size_t)size)) {
+        if (spare > 0) /* what did not fit whole */
+            buffer->data[buffer->size] = '\0';
         return;
-    va_start(args, format);
-    vsnprintf(buffer->data + buffer->size, (size_t)size + 1, format, args);
-    va_end(args);
+    }
+    if ((size_t)size >= spare) {
+        va_start(args, format);
+        vsnprintf(buffer->data + buffer->size, (size_t)size + 1, format, args);
+        va_end(args);
+    }
     buffer->size += (size_t)size;
 }
 

@@ -25,9 +25,15 @@ static int64_t real_steady(const neoq_clock *clock)
 }
 
 /* xorshift64*, seeded once a thread from the system: cheap, and good enough for jitter and the tails of ids. */
+static _Thread_local uint64_t state;
+
+void nq_clock_reseed(void)
+{
+    state = 0;
+}
+
 static uint64_t real_random(const neoq_clock *clock)
 {
-    static _Thread_local uint64_t state;
     (void)clock;
     while (state == 0 && getrandom(&state, sizeof state, 0) != (ssize_t)sizeof state)
         state = 0;

@@ -15,6 +15,9 @@
 
 extern const neoq_clock nq_real_clock;
 
+/* In a new process: what is random goes its own way from here, in this thread. */
+void nq_clock_reseed(void);
+
 /* Calls moved(arg) after each move of a virtual clock, from the mover's thread; nothing on the real one. arg is also
  * the key to unsubscribe by. NEOQ_ENOMEM. */
 int nq_clock_subscribe(const neoq_clock *clock, void (*moved)(void *arg), void *arg);

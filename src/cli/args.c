@@ -5,10 +5,11 @@
 #include "args.h"
 
 #include "cli.h"
-#include "values.h"
+#include "help.h"
+#include "option.h"
+#include "settings.h"
 
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,11 @@ const option_spec global_options[] = {
      .offset = offsetof(session, url),
      .argument = "URL",
      .help = "the store: sqlite:PATH, memory:, postgres://... or redis://...; $NEOQ_URL where it is not given"},
+    {.name = "config",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(session, config_file),
+     .argument = "FILE",
+     .help = "read FILE instead of the configuration files in their usual places; /dev/null = none"},
     {.name = "json",
      .kind = OPTION_FLAG,
      .offset = offsetof(session, json),
@@ -35,7 +41,7 @@ const option_spec global_options[] = {
      .kind = OPTION_FLAG,
      .offset = offsetof(session, verbose),
      .help = "say more on standard error"},
-    {.name = "help", .letter = 'h', .kind = OPTION_FLAG, .help = "this help"},
+    {.name = "help", .letter = 'h', .kind = OPTION_HELP, .help = "this help"},
     {0},
 };
 
@@ -80,95 +86,41 @@ const char *args_nearest(const char *word, const char *const *words, size_t coun
     return best;
 }
 
-/* ---- values ------------------------------------------------------------------------------- */
-
-/* "enqueue: --in" or "--url": where an error is. */
-static void where(const command *of, const option_spec *spec, char *text, size_t size)
+const option_spec *args_find(const option_spec *options, const char *name)
 {
-    snprintf(text, size, "%s%s--%s", of != NULL ? of->name : "", of != NULL ? ": " : "", spec->name);
+    for (; options != NULL && options->name != NULL; options++) {
+        if (strcmp(options->name, name) == 0)
+            return options;
+    }
+    return NULL;
 }
 
-static bool read_duration(session *s, const char *at, const option_spec *spec, const char *text, neoq_duration *out)
+const command *args_command(const char *name)
 {
-    char least_text[DURATION_SIZE], most_text[DURATION_SIZE];
-    neoq_duration value;
-    if (!value_duration(text, &value)) {
-        complain(s, "%s: '%s' is not a duration: write 250ms, 30s, 5m, 2h, 1d or a sum such as 1h30m", at, text);
-        return false;
+    for (const command *const *at = commands; *at != NULL; at++) {
+        if (strcmp((*at)->name, name) == 0)
+            return *at;
     }
-    neoq_duration most = spec->max != 0 ? spec->max : DURATION_LONGEST;
-    if (value < spec->min || value > most) {
-        complain(s, "%s: %s is out of range: allowed are %s to %s", at, text, format_duration(spec->min, least_text),
-                 format_duration(most, most_text));
-        return false;
-    }
-    *out = value;
-    return true;
-}
-
-static bool read_waits(session *s, const char *at, const option_spec *spec, const char *text, wait_list *out)
-{
-    wait_list list = {0};
-    char *copy = need(strdup(text)), *rest = copy;
-    bool good = true;
-    for (char *word; good && (word = strsep(&rest, ",")) != NULL;) {
-        list.waits = need(realloc(list.waits, (list.count + 1) * sizeof *list.waits));
-        good = read_duration(s, at, spec, word, &list.waits[list.count++]);
-    }
-    free(copy);
-    if (!good)
-        free(list.waits);
-    else
-        *out = list;
-    return good;
-}
-
-static bool read_value(session *s, const command *of, const option_spec *spec, const char *text, void *value)
-{
-    char at[128];
-    where(of, spec, at, sizeof at);
-    switch (spec->kind) {
-    case OPTION_FLAG: *(bool *)value = true; return true;
-    case OPTION_TEXT: *(const char **)value = text; return true;
-    case OPTION_INTEGER:
-        if (value_integer(text, spec->min, spec->max, value))
-            return true;
-        complain(s, "%s: '%s' is not a whole number from %" PRId64 " to %" PRId64, at, text, spec->min, spec->max);
-        return false;
-    case OPTION_KEEP:
-        if (strcmp(text, "forever") == 0) {
-            *(neoq_duration *)value = NEOQ_FOREVER;
-            return true;
-        }
-        return read_duration(s, at, spec, text, value);
-    case OPTION_DURATION: return read_duration(s, at, spec, text, value);
-    case OPTION_INSTANT:
-        if (value_instant(text, value))
-            return true;
-        complain(s, "%s: '%s' is no instant: write 2026-01-31T08:00:00Z (RFC 3339) or +2h for two hours from now", at,
-                 text);
-        return false;
-    case OPTION_STATE:
-        if (value_state(text, value))
-            return true;
-        complain(s, "%s: '%s' is no state: there are scheduled, ready, running, retrying, done, dead", at, text);
-        return false;
-    case OPTION_WAITS: return read_waits(s, at, spec, text, value);
-    }
-    return false;
+    return NULL;
 }
 
 /* ---- getopt ------------------------------------------------------------------------------- */
 
+typedef struct given {
+    const option_spec *spec;
+    const char *text;
+} given;
+
 typedef struct reading {
     session *session;
-    const command *of;
-    void *values;
-    bool *help;
+    const command *of; /* NULL: what stands before the command */
     const option_spec *specs[MOST_OPTIONS];
     struct option longs[MOST_OPTIONS + 1];
     char letters[2 * MOST_OPTIONS + 4];
     int count;
+    given *given; /* as they stand in argv */
+    int given_count;
+    bool help;
 } reading;
 
 static void add_options(reading *r, const option_spec *specs)
@@ -219,11 +171,13 @@ static void complain_unknown(const reading *r, const char *word)
                  in != NULL ? in : "");
 }
 
-static int read_options(reading *r, int argc, char **argv)
+/* Gathers what is given, without a look at the values: the configuration files come before them. */
+static int gather(reading *r, int argc, char **argv)
 {
+    r->given = need(calloc((size_t)argc + 1, sizeof *r->given));
     opterr = 0;
     optind = 0; /* glibc: begin anew */
-    for (int code; (code = getopt_long(argc, argv, r->letters, r->longs, NULL)) != -1;) {
+    for (int code, room = argc; (code = getopt_long(argc, argv, r->letters, r->longs, NULL)) != -1;) {
         const option_spec *spec = spec_of(r, code);
         if (code == ':') {
             spec = spec_of(r, optopt);
@@ -234,81 +188,68 @@ static int read_options(reading *r, int argc, char **argv)
             complain_unknown(r, argv[optind - 1]);
             return -1;
         }
-        bool global = spec >= global_options && spec->offset < sizeof(session) &&
-                      spec < global_options + sizeof global_options / sizeof global_options[0];
-        if (global && spec->letter == 'h')
-            *r->help = true;
-        else if (!read_value(r->session, global ? NULL : r->of, spec, optarg,
-                             (char *)(global ? (void *)r->session : r->values) + spec->offset))
-            return -1;
+        if (r->given_count == room) /* -vvvv: several in a word */
+            r->given = need(realloc(r->given, (size_t)(room *= 2) * sizeof *r->given));
+        r->given[r->given_count++] = (given){spec, optarg};
+        r->help |= spec->kind == OPTION_HELP;
     }
     return optind;
 }
 
+static bool is_global(const option_spec *spec)
+{
+    return spec >= global_options && spec < global_options + sizeof global_options / sizeof global_options[0];
+}
+
+/* Puts the global options, or the others, where they go. */
+static bool put_options(const reading *r, bool global, void *values)
+{
+    bool good = true;
+    for (int i = 0; good && i < r->given_count; i++) {
+        const option_spec *spec = r->given[i].spec;
+        char at[128];
+        if (is_global(spec) != global || spec->kind == OPTION_HELP)
+            continue;
+        snprintf(at, sizeof at, "%s%s--%s", global ? "" : r->of->name, global ? "" : ": ", spec->name);
+        good = option_read(r->session, at, spec, r->given[i].text, values);
+    }
+    return good;
+}
+
 int args_global(session *s, int argc, char **argv, bool *help)
 {
-    reading r = {.session = s, .help = help, .letters = "+:"};
+    reading r = {.session = s, .letters = "+:"};
     add_options(&r, global_options);
-    return read_options(&r, argc, argv);
+    int first = gather(&r, argc, argv);
+    if (first >= 0 && !put_options(&r, true, s))
+        first = -1;
+    *help = r.help;
+    free(r.given);
+    return first;
 }
 
 int args_read(session *s, const command *of, void *values, int argc, char **argv)
 {
-    bool help = false;
-    reading r = {.session = s, .of = of, .values = values, .help = &help, .letters = ":"};
+    reading r = {.session = s, .of = of, .letters = ":"};
     add_options(&r, of->options);
     add_options(&r, global_options);
-    int first = read_options(&r, argc, argv);
-    if (first >= 0 && help) {
-        args_help(of);
+    int first = gather(&r, argc, argv);
+    if (first >= 0 && r.help) {
+        help_command(of);
         exit(fflush(stdout) == 0 ? EXIT_DONE : EXIT_SOME_FAILED);
     }
+    if (first >= 0 &&
+        !(put_options(&r, true, s) && (of->bare || settings_apply(s, of, values)) && put_options(&r, false, values)))
+        first = -1;
+    free(r.given);
     return first;
 }
 
-/* ---- help --------------------------------------------------------------------------------- */
-
-/* Words from the given column on, broken at 96 columns. */
-static void print_wrapped(const char *words, int column)
+int args_split(int argc, char **argv)
 {
-    int at = column;
-    while (*words != '\0') {
-        int size = (int)strcspn(words, " ");
-        if (at > column && at + 1 + size > 96) {
-            printf("\n%*s", column, "");
-            at = column;
-        } else if (at > column) {
-            putchar(' ');
-            at++;
-        }
-        printf("%.*s", size, words);
-        at += size;
-        words += size + strspn(words + size, " ");
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--") == 0)
+            return i;
     }
-    putchar('\n');
-}
-
-void args_help_options(const option_spec *options)
-{
-    for (const option_spec *spec = options; spec != NULL && spec->name != NULL; spec++) {
-        char left[64], letter[8] = "    ";
-        if (spec->letter != 0)
-            snprintf(letter, sizeof letter, "-%c, ", spec->letter);
-        snprintf(left, sizeof left, "  %s--%s %s", letter, spec->name, spec->argument ? spec->argument : "");
-        printf("%-28s ", left);
-        print_wrapped(spec->help, 29);
-    }
-}
-
-void args_help(const command *of)
-{
-    printf("Usage: neoq %s%s%s%s\n\n%s\n", of->name, *of->arguments ? " " : "", of->arguments,
-           of->options != NULL && strstr(of->arguments, "OPTION") == NULL ? " [OPTION]..." : "", of->summary);
-    if (of->details != NULL)
-        printf("\n%s\n", of->details);
-    if (of->options != NULL) {
-        printf("\nOptions:\n");
-        args_help_options(of->options);
-    }
-    printf("\nEverywhere: --url URL, --json, -q, -v, -h. See also: neoq help\n");
+    return argc;
 }

@@ -132,17 +132,27 @@ static int64_t resident(void)
 
 /* ---- running ------------------------------------------------------------------------------ */
 
-/* The phases stop at the next job once this has seen a signal; then the queues are removed as ever. */
+/*
+ * The phases stop at the next job once this has seen a signal; then the queues are removed as ever. Between two looks it
+ * draws the line on a terminal, so that no phase spends time on that.
+ */
 static void *watch_signals(void *arg)
 {
     bench *b = arg;
     sigset_t set;
+    const struct timespec slice = {.tv_nsec = 200000000};
     int signal;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGUSR1); /* from ourselves: the bench has ended */
-    if (sigwait(&set, &signal) == 0 && signal != SIGUSR1)
+    if (b->session->screen.terminal && !b->session->quiet) {
+        while ((signal = sigtimedwait(&set, NULL, &slice)) < 0)
+            bench_draw(b);
+    } else if (sigwait(&set, &signal) != 0) {
+        return NULL;
+    }
+    if (signal != SIGUSR1)
         atomic_store(&b->stopped, true);
     return NULL;
 }
@@ -173,6 +183,7 @@ static int measure(bench *b)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
+    pthread_mutex_init(&b->lock, NULL);
     int error = pthread_create(&watcher, NULL, watch_signals, b);
     if (error != 0) {
         complain(b->session, "bench: no thread can be started: %s", strerror(error));

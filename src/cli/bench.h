@@ -23,10 +23,15 @@ typedef struct bench {
     bool no_unique;
 
     atomic_bool stopped; /* by a signal */
+    pthread_mutex_t lock;
+    struct phase *now; /* under way, or NULL; under the lock */
     figure enqueue, enqueue_many, drain, end_to_end;
     double latency_p50, latency_p99;
     int64_t samples, rss;
 } bench;
+
+/* Shows how far the phase is that is under way: for another thread. */
+void bench_draw(bench *b);
 
 /* The phases. Each opens the store, and removes its queue again. They return an exit status. */
 int bench_enqueue(bench *b);

@@ -25,6 +25,8 @@ typedef struct phase {
     neoq *nq;
     char queue[64];
     const char *name;
+    int64_t total;        /* jobs to be done */
+    bool works;           /* runs handlers */
     int64_t began, until; /* steady */
     atomic_llong next;    /* number of the next job to be enqueued */
     atomic_llong enqueued, handled;
@@ -34,17 +36,42 @@ typedef struct phase {
     pthread_cond_t changed;
 } phase;
 
+static void set_phase(bench *b, phase *p)
+{
+    pthread_mutex_lock(&b->lock);
+    b->now = p;
+    pthread_mutex_unlock(&b->lock);
+}
+
+void bench_draw(bench *b)
+{
+    char line[160], run[48] = "";
+    pthread_mutex_lock(&b->lock);
+    phase *p = b->now;
+    if (p != NULL) {
+        int64_t enqueued = atomic_load(&p->enqueued), handled = atomic_load(&p->handled);
+        if (p->works)
+            snprintf(run, sizeof run, ", %" PRId64 " run", handled);
+        snprintf(line, sizeof line, "%s: %" PRId64 " of %" PRId64 " jobs enqueued%s", p->name, enqueued, p->total,
+                 run);
+        screen_draw(&b->session->screen, line);
+    }
+    pthread_mutex_unlock(&b->lock);
+}
+
 /* ---- beginning and end -------------------------------------------------------------------- */
 
-static int phase_open(phase *p, bench *b, const char *name)
+static int phase_open(phase *p, bench *b, const char *name, int64_t total, bool works)
 {
     neoq_options how = {.unique = b->no_unique ? NEOQ_UNIQUE_OFF : NEOQ_UNIQUE_ON};
-    *p = (phase){.bench = b, .name = name};
+    *p = (phase){.bench = b, .name = name, .total = total, .works = works};
     snprintf(p->queue, sizeof p->queue, "neoq-bench-%d-%s", (int)getpid(), name);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->changed, NULL);
-    screen_draw(&b->session->screen, name);
-    return session_open(b->session, &how, &p->nq);
+    int exit_status = session_open(b->session, &how, &p->nq);
+    if (exit_status == EXIT_DONE)
+        set_phase(b, p);
+    return exit_status;
 }
 
 static void phase_start_clock(phase *p)
@@ -66,9 +93,10 @@ static void phase_failed(phase *p, int status)
 }
 
 /* Removes the queue and closes. A store that has run handlers is opened anew: those must be gone first. */
-static int phase_close(phase *p, bool worked)
+static int phase_close(phase *p)
 {
     session *s = p->bench->session;
+    set_phase(p->bench, NULL);
     int exit_status = EXIT_DONE, failed = atomic_load(&p->failed);
     if (failed != NEOQ_OK) {
         complain(s, "bench: %s: %s", p->name, *p->why ? p->why : neoq_status_name(failed));
@@ -77,7 +105,7 @@ static int phase_close(phase *p, bool worked)
     char scheme[16];
     session_scheme(s, scheme, sizeof scheme);
     bool lasting = strcmp(scheme, "memory") != 0;
-    if (worked && lasting) {
+    if (p->works && lasting) {
         neoq_shutdown(p->nq, NEOQ_FOREVER);
         neoq_close(p->nq);
         if (session_open(s, NULL, &p->nq) != EXIT_DONE)
@@ -217,33 +245,33 @@ static void drain_or_stop(phase *p)
 int bench_enqueue(bench *b)
 {
     phase p;
-    int exit_status = phase_open(&p, b, "enqueue");
+    int exit_status = phase_open(&p, b, "enqueue", b->jobs, false);
     if (exit_status != EXIT_DONE)
         return exit_status;
     phase_start_clock(&p);
     produce_by_threads(&p);
     set_figure(&b->enqueue, atomic_load(&p.enqueued), steady_now() - p.began);
     note_cut(&p, b->enqueue.jobs);
-    return phase_close(&p, false);
+    return phase_close(&p);
 }
 
 int bench_enqueue_many(bench *b)
 {
     phase p;
-    int exit_status = phase_open(&p, b, "enqueue-many");
+    int exit_status = phase_open(&p, b, "enqueue-many", b->jobs, false);
     if (exit_status != EXIT_DONE)
         return exit_status;
     phase_start_clock(&p);
     produce_batches(&p);
     set_figure(&b->enqueue_many, atomic_load(&p.enqueued), steady_now() - p.began);
     note_cut(&p, b->enqueue_many.jobs);
-    return phase_close(&p, false);
+    return phase_close(&p);
 }
 
 int bench_drain(bench *b)
 {
     phase p;
-    int exit_status = phase_open(&p, b, "drain");
+    int exit_status = phase_open(&p, b, "drain", b->jobs, true);
     if (exit_status != EXIT_DONE)
         return exit_status;
     phase_start_clock(&p);
@@ -253,13 +281,13 @@ int bench_drain(bench *b)
     drain_or_stop(&p);
     set_figure(&b->drain, atomic_load(&p.handled), steady_now() - p.began);
     note_cut(&p, b->drain.jobs);
-    return phase_close(&p, true);
+    return phase_close(&p);
 }
 
 int bench_end_to_end(bench *b)
 {
     phase p;
-    int exit_status = phase_open(&p, b, "end-to-end");
+    int exit_status = phase_open(&p, b, "end-to-end", b->jobs, true);
     if (exit_status != EXIT_DONE)
         return exit_status;
     start_handler(&p, handle_nothing);
@@ -269,7 +297,7 @@ int bench_end_to_end(bench *b)
     drain_or_stop(&p);
     set_figure(&b->end_to_end, atomic_load(&p.handled), steady_now() - p.began);
     note_cut(&p, b->end_to_end.jobs);
-    return phase_close(&p, true);
+    return phase_close(&p);
 }
 
 /* ---- latency ------------------------------------------------------------------------------ */
@@ -295,6 +323,7 @@ static int handle_sample(neoq_ctx *ctx, void *arg)
     pthread_mutex_lock(&m->phase.lock);
     m->handled_at = at;
     m->handled++;
+    atomic_fetch_add(&m->phase.handled, 1);
     pthread_cond_signal(&m->phase.changed);
     pthread_mutex_unlock(&m->phase.lock);
     return NEOQ_OK;
@@ -312,6 +341,7 @@ static double sample(sampling *m, int64_t number, char *payload)
         phase_failed(p, status);
         return -1;
     }
+    atomic_fetch_add(&p->enqueued, 1);
     pthread_mutex_lock(&p->lock);
     while (m->handled <= number && !phase_over(p)) {
         struct timespec until;
@@ -336,7 +366,7 @@ int bench_latency(bench *b)
     sampling m = {0};
     double latencies[SAMPLES];
     int64_t count = 0;
-    int exit_status = phase_open(&m.phase, b, "latency");
+    int exit_status = phase_open(&m.phase, b, "latency", SAMPLES, true);
     if (exit_status != EXIT_DONE)
         return exit_status;
     char *payload = need(malloc((size_t)b->payload + 1));
@@ -360,5 +390,5 @@ int bench_latency(bench *b)
     b->samples = count;
     b->latency_p50 = count > 0 ? latencies[count / 2] : 0;
     b->latency_p99 = count > 0 ? latencies[count * 99 / 100] : 0;
-    return phase_close(&m.phase, true);
+    return phase_close(&m.phase);
 }

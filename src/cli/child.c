@@ -8,10 +8,13 @@
 #include "child.h"
 
 #include "launch.h"
+#include "log_entry.h"
+#include "spool.h"
 #include "text.h"
 #include "values.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,9 +38,12 @@ typedef struct run {
     int64_t until;          /* the next signal is due; -1 = none */
     char words[LAST_WORDS]; /* the last of standard error */
     size_t word_size;
+    char line[2000]; /* of standard error, for the log */
+    size_t line_size;
     char *output;
     size_t output_size, output_room;
     bool output_cut;
+    int spool; /* the output again, for those who follow it; -1 = none */
 } run;
 
 /* ---- what it writes ----------------------------------------------------------------------- */
@@ -58,6 +64,12 @@ static void keep_words(run *r, const char *bytes, size_t size)
     r->word_size += size;
 }
 
+static void end_spool(run *r)
+{
+    spool_end(r->spool, r->plan->spool, neoq_ctx_job(r->ctx));
+    r->spool = -1;
+}
+
 static void keep_output(run *r, const char *bytes, size_t size)
 {
     if (size > MOST_OUTPUT - r->output_size) {
@@ -76,6 +88,35 @@ static void keep_output(run *r, const char *bytes, size_t size)
     }
     memcpy(r->output + r->output_size, bytes, size);
     r->output_size += size;
+    if (!spool_write(r->spool, bytes, size))
+        end_spool(r);
+}
+
+static void log_line(run *r)
+{
+    log_entry entry;
+    r->line[r->line_size] = '\0';
+    r->line_size = 0;
+    log_begin(&entry, r->plan->session, NEOQ_LOG_INFO, r->line);
+    log_text(&entry, "queue", neoq_ctx_job(r->ctx)->queue);
+    log_text(&entry, "job", neoq_ctx_job(r->ctx)->id);
+    log_text(&entry, "stream", "stderr");
+    log_end(&entry);
+}
+
+/* Its standard error is ours: as it is, or in a log for machines a line an event, cut where it is too long for one. */
+static void relay(run *r, const char *bytes, size_t size)
+{
+    if (r->plan->session->log_format == LOG_TEXT) {
+        screen_write(&r->plan->session->screen, bytes, size);
+        return;
+    }
+    for (size_t i = 0; i < size; i++) {
+        if (bytes[i] != '\n')
+            r->line[r->line_size++] = bytes[i] != '\0' ? bytes[i] : ' ';
+        if (bytes[i] == '\n' || r->line_size == sizeof r->line - 1)
+            log_line(r);
+    }
 }
 
 /* Reads what is there, but not much more than a pipe holds: an endless writer does not keep us. Closes at the end. */
@@ -92,10 +133,12 @@ static void read_pipe(run *r, int *fd, bool errors)
             close(*fd);
             *fd = -1;
         } else if (errors) {
-            screen_write(&r->plan->session->screen, bytes, (size_t)got);
+            relay(r, bytes, (size_t)got);
             keep_words(r, bytes, (size_t)got);
         } else {
             keep_output(r, bytes, (size_t)got);
+            if (r->plan->commands)
+                keep_words(r, bytes, (size_t)got);
         }
         if (got < (ssize_t)sizeof bytes)
             return;
@@ -188,6 +231,8 @@ static int reap(run *r, struct rusage *used)
         continue;
     read_pipe(r, &r->child.errors, true);
     read_pipe(r, &r->child.output, false);
+    if (r->line_size > 0)
+        log_line(r);
     return status;
 }
 
@@ -217,6 +262,8 @@ static char *last_words(const run *r)
 
 static int judge_exit(const run *r, int code, const char *words)
 {
+    if (r->plan->commands && code != 0) /* it does not know that it is a job, and so cannot ask for anything */
+        return neoq_fail(r->ctx, "exit status %d%s", code, words);
     switch (code) {
     case 0: return NEOQ_OK;
     case 75: return neoq_snooze(r->ctx, r->plan->snooze);
@@ -224,6 +271,15 @@ static int judge_exit(const run *r, int code, const char *words)
     case 76: return neoq_slow_down(r->ctx, "exit status 76%s", words);
     default: return neoq_fail(r->ctx, "exit status %d%s", code, words);
     }
+}
+
+static int judge_signal(const run *r, int number, const char *words)
+{
+    const char *name = sigabbrev_np(number);
+    char limit[64] = "";
+    if (number == SIGXCPU && r->plan->cpu > 0)
+        snprintf(limit, sizeof limit, ": it computed for longer than --cpu %" PRId64 "s", r->plan->cpu);
+    return neoq_fail(r->ctx, "killed by signal %d (SIG%s)%s%s", number, name ? name : "?", limit, words);
 }
 
 /* Once a run was told to end, its exit status says nothing about the job any more, not even 0. */
@@ -240,8 +296,7 @@ static int judge(const run *r, int status)
         break;
     default:
         if (WIFSIGNALED(status))
-            outcome = neoq_fail(r->ctx, "killed by signal %d (SIG%s)%s", WTERMSIG(status),
-                                sigabbrev_np(WTERMSIG(status)) ? sigabbrev_np(WTERMSIG(status)) : "?", words);
+            outcome = judge_signal(r, WTERMSIG(status), words);
         else
             outcome = judge_exit(r, WEXITSTATUS(status), words);
     }
@@ -266,17 +321,23 @@ static void leave_record(run *r, int status, const struct rusage *used)
 
 int child_run(const child_plan *plan, neoq_ctx *ctx, bool *handed_back)
 {
-    run r = {.plan = plan, .ctx = ctx};
+    run r = {.plan = plan, .ctx = ctx, .spool = -1};
     struct rusage used = {0};
-    char why[200];
+    char why[300];
     *handed_back = false;
-    if (!launch(plan, neoq_ctx_job(ctx), &r.child, why, sizeof why))
+    if (!launch(plan, neoq_ctx_job(ctx), &r.child, why, sizeof why)) {
+        if (plan->commands)
+            neoq_set_exit(ctx, 127, 0, 0, 0); /* as a shell has it */
         return neoq_fail(ctx, "%s", why);
+    }
+    if (plan->spool != NULL)
+        r.spool = spool_begin(plan->spool, neoq_ctx_job(ctx));
     watch(&r);
     int status = reap(&r, &used);
     leave_record(&r, status, &used);
     int outcome = judge(&r, status);
     *handed_back = r.ending == HANDED_BACK;
+    end_spool(&r);
     launch_close(&r.child);
     free(r.output);
     return outcome;

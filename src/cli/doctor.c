@@ -9,8 +9,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 typedef struct doctor_values {
     const char *schema;
@@ -35,34 +33,6 @@ typedef struct diagnosis {
 
 static const char *const levels[] = {"", "ok", "note", "bad"};
 
-static size_t terminal_columns(void)
-{
-    struct winsize size = {0};
-    if (!isatty(STDOUT_FILENO))
-        return 0;
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > WORDS_COLUMN + 20 ? size.ws_col : 80;
-}
-
-/* Words from WORDS_COLUMN on, and below each other where the terminal ends. */
-static void print_words(const char *words, size_t columns)
-{
-    size_t at = WORDS_COLUMN;
-    while (*words != '\0') {
-        size_t size = strcspn(words, " ");
-        if (columns > 0 && at > WORDS_COLUMN && at + 1 + size > columns) {
-            printf("\n%*s", WORDS_COLUMN, "");
-            at = WORDS_COLUMN;
-        } else if (at > WORDS_COLUMN) {
-            putchar(' ');
-            at++;
-        }
-        printf("%.*s", (int)size, words);
-        at += size;
-        words += size + strspn(words + size, " ");
-    }
-    putchar('\n');
-}
-
 static void print_finding(const diagnosis *d, const neoq_finding *finding)
 {
     static const char *const colours[] = {"", "\033[32m", "\033[33m", "\033[31m"};
@@ -71,7 +41,7 @@ static void print_finding(const diagnosis *d, const neoq_finding *finding)
     printf("%s%-*s%s", colour ? colours[finding->level] : "", NAME_COLUMN, levels[finding->level],
            colour ? "\033[0m" : "");
     printf("%-*s ", WORDS_COLUMN - NAME_COLUMN - 1, finding->name);
-    print_words(words, d->columns);
+    print_wrapped(words, WORDS_COLUMN, d->columns);
     free(words);
 }
 
@@ -95,7 +65,7 @@ static void tell(const neoq_finding *finding, void *arg)
 static int run_doctor(session *s, int argc, char **argv)
 {
     doctor_values values = {0};
-    diagnosis d = {.session = s, .columns = terminal_columns()};
+    diagnosis d = {.session = s, .columns = screen_columns()};
     int first = args_read(s, &command_doctor, &values, argc, argv);
     if (first < 0)
         return EXIT_USAGE;

@@ -4,12 +4,9 @@
  */
 #include "enqueue.h"
 
+#include "job_values.h"
 #include "output.h"
 
-#include <errno.h>
-#include <jansson.h>
-#include <limits.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,10 +16,9 @@
 
 typedef struct enqueue_values {
     neoq_time at, deadline;
-    neoq_duration in, retain;
-    int64_t max_retries, priority;
-    wait_list waits;
-    const char *fingerprint, *metadata, *lines;
+    neoq_duration in;
+    job_values job;
+    const char *lines;
     bool no_unique;
 } enqueue_values;
 
@@ -40,44 +36,11 @@ static const option_spec options[] = {
      .offset = AT(deadline),
      .argument = "T",
      .help = "do not run it after T; it is dead then"},
-    {.name = "max-retries",
-     .kind = OPTION_INTEGER,
-     .offset = AT(max_retries),
-     .argument = "N",
-     .min = 0,
-     .max = 1000000,
-     .help = "retries after failures; 0 = none (23 where it is not given)"},
-    {.name = "retry-waits",
-     .kind = OPTION_WAITS,
-     .offset = AT(waits),
-     .argument = "D,D,...",
-     .help = "the wait before each retry, as in 1m,10m,30m, instead of exponential backoff"},
-    {.name = "priority",
-     .kind = OPTION_INTEGER,
-     .offset = AT(priority),
-     .argument = "N",
-     .min = INT_MIN,
-     .max = INT_MAX,
-     .help = "higher runs first; 0 where it is not given"},
-    {.name = "fingerprint",
-     .kind = OPTION_TEXT,
-     .offset = AT(fingerprint),
-     .argument = "S",
-     .help = "what makes it a duplicate, instead of queue and payload"},
+    JOB_OPTIONS(enqueue_values, job, "what makes it a duplicate, instead of queue and payload"),
     {.name = "no-unique",
      .kind = OPTION_FLAG,
      .offset = AT(no_unique),
      .help = "enqueue it even if it is a duplicate"},
-    {.name = "retain",
-     .kind = OPTION_KEEP,
-     .offset = AT(retain),
-     .argument = "D",
-     .help = "keep it for D after it is done (or forever); else it is deleted then"},
-    {.name = "meta",
-     .kind = OPTION_TEXT,
-     .offset = AT(metadata),
-     .argument = "JSON",
-     .help = "an object of your own that goes with the job"},
     {.name = "lines",
      .kind = OPTION_TEXT,
      .offset = AT(lines),
@@ -88,14 +51,6 @@ static const option_spec options[] = {
 
 /* ---- the job ------------------------------------------------------------------------------ */
 
-static bool is_object(const char *text)
-{
-    json_t *value = json_loads(text, JSON_DECODE_INT_AS_REAL, NULL);
-    bool object = json_is_object(value);
-    json_decref(value);
-    return object;
-}
-
 /* Fills in what the options say; false after complaining. */
 static bool describe(session *s, const enqueue_values *values, const char *queue, neoq_job *job)
 {
@@ -103,53 +58,13 @@ static bool describe(session *s, const enqueue_values *values, const char *queue
         complain(s, "enqueue: --at and --in both say when: give one of them");
         return false;
     }
-    if (values->metadata != NULL && !is_object(values->metadata)) {
-        complain(s, "enqueue: --meta '%.80s' is not a JSON object, such as {\"trace\":\"1a2b\"}", values->metadata);
-        return false;
-    }
     *job = (neoq_job){
         .queue = queue,
-        .fingerprint = values->fingerprint,
         .unique = values->no_unique ? NEOQ_UNIQUE_OFF : NEOQ_UNIQUE_DEFAULT,
         .run_after = values->in > 0 ? neoq_now() + values->in : values->at,
         .deadline = values->deadline,
-        .priority = (int)values->priority,
-        .max_retries = values->max_retries < 0    ? 0
-                       : values->max_retries == 0 ? NEOQ_NO_RETRIES
-                                                  : (int)values->max_retries,
-        .retry_waits = values->waits.waits,
-        .retry_wait_count = values->waits.count,
-        .retention = values->retain,
-        .metadata = values->metadata,
     };
-    return true;
-}
-
-/* All of standard input, one byte more than a job may hold at the most. NULL after complaining. */
-static char *read_input(session *s, size_t *size)
-{
-    size_t room = 65536, used = 0;
-    char *bytes = need(malloc(room + 1));
-    for (;;) {
-        if (used == room) {
-            room *= 2;
-            bytes = need(realloc(bytes, room + 1));
-        }
-        ssize_t got = read(STDIN_FILENO, bytes + used, room - used);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0) {
-            complain(s, "enqueue: standard input cannot be read: %s", strerror(errno));
-            free(bytes);
-            return NULL;
-        }
-        used += (size_t)got;
-        if (got == 0 || used > MAX_PAYLOAD)
-            break;
-    }
-    bytes[used] = '\0';
-    *size = used;
-    return bytes;
+    return job_describe(s, &command_enqueue, &values->job, job);
 }
 
 void enqueue_surely(neoq *nq, neoq_job *jobs, size_t count, neoq_enqueued *results)
@@ -173,7 +88,7 @@ void enqueue_surely(neoq *nq, neoq_job *jobs, size_t count, neoq_enqueued *resul
 
 /* ---- one ---------------------------------------------------------------------------------- */
 
-static int enqueue_one(session *s, neoq *nq, const neoq_job *job)
+int enqueue_one(session *s, neoq *nq, const neoq_job *job)
 {
     char id[NEOQ_ID_SIZE] = "", first_id[NEOQ_ID_SIZE];
     neoq_job again = *job;
@@ -227,17 +142,13 @@ static int enqueue_payload(session *s, neoq_job *job, const char *word)
         return complain_usage(s, "enqueue: the payload is missing: neoq enqueue %s PAYLOAD, or pipe it in",
                               job->queue);
     if (word == NULL || strcmp(word, "-") == 0) {
-        input = read_input(s, &job->payload_size);
+        input = job_read_input(s, &command_enqueue, &job->payload_size);
         job->payload = input;
     } else {
         job->payload = word;
         job->payload_size = strlen(word);
     }
-    if (job->payload_size > MAX_PAYLOAD) {
-        complain(s,
-                 "enqueue: the payload is longer than %zu bytes (1 MiB), the most a job may hold: put it in a file, "
-                 "and the file's name in the job",
-                 MAX_PAYLOAD);
+    if (!job_payload_fits(s, &command_enqueue, job->payload_size)) {
         exit_status = EXIT_REFUSED;
     } else if (job->payload != NULL) {
         exit_status = with_store(s, job, NULL);
@@ -248,7 +159,7 @@ static int enqueue_payload(session *s, neoq_job *job, const char *word)
 
 static int run_enqueue(session *s, int argc, char **argv)
 {
-    enqueue_values values = {.in = -1, .max_retries = -1};
+    enqueue_values values = {.in = -1, .job.max_retries = -1};
     neoq_job job;
     int exit_status = EXIT_USAGE, first = args_read(s, &command_enqueue, &values, argc, argv);
     if (first < 0)
@@ -261,7 +172,7 @@ static int run_enqueue(session *s, int argc, char **argv)
     else if (values.lines != NULL && words > 1)
         exit_status =
             complain_usage(s, "enqueue: the payloads come from --lines, so '%s' is a word too many", argv[first + 1]);
-    else if (values.lines != NULL && values.fingerprint != NULL)
+    else if (values.lines != NULL && values.job.fingerprint != NULL)
         exit_status = complain_usage(s, "enqueue: --fingerprint would make every line a duplicate of the first");
     else if (!describe(s, &values, argv[first], &job))
         exit_status = EXIT_USAGE;
@@ -269,7 +180,7 @@ static int run_enqueue(session *s, int argc, char **argv)
         exit_status = with_store(s, &job, values.lines);
     else
         exit_status = enqueue_payload(s, &job, words > 1 ? argv[first + 1] : NULL);
-    free(values.waits.waits);
+    free(values.job.waits.waits);
     return exit_status;
 }
 

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * What `enqueue` and `enqueue --lines` share.
+ * What `enqueue`, `enqueue --lines` and `--` share.
  */
 #ifndef NEOQ_CLI_ENQUEUE_H
 #define NEOQ_CLI_ENQUEUE_H
 
 #include "cli.h"
+
+/* One job, whose id it prints. Asks again where an answer was lost. Returns the exit status. */
+int enqueue_one(session *s, neoq *nq, const neoq_job *job);
 
 /*
  * neoq_enqueue_many(), which asks again where an answer was lost: jobs get the ids of the first attempt, so that none

@@ -48,10 +48,10 @@ static const table_column job_columns[] = {
     {.title = "ID"},
     {.title = "QUEUE"},
     {.title = "STATE"},
-    {.title = "RETRIES"},
-    {.title = "MADE"},
-    {.title = "DUE"},
-    {.title = "PAYLOAD", .cut = true},
+    {.title = "RETRIES", .leave = 2},
+    {.title = "MADE", .leave = 1},
+    {.title = "DUE", .leave = 3},
+    {.title = "PAYLOAD", .cut = true, .leave = 4},
 };
 
 static void job_row(table *t, const neoq_job *job, neoq_time now)
@@ -203,14 +203,10 @@ static void bytes_field(const char *name, const void *bytes, size_t size)
 static void print_runs(session *s, const details *d)
 {
     static const table_column columns[] = {
-        {.title = "RUN", .right = true},
-        {.title = "BEGAN"},
-        {.title = "TOOK"},
-        {.title = "OUTCOME"},
-        {.title = "EXIT"},
-        {.title = "CPU"},
-        {.title = "PEAK"},
-        {.title = "WORKER"},
+        {.title = "RUN", .right = true}, {.title = "BEGAN"},
+        {.title = "TOOK", .leave = 5},   {.title = "OUTCOME"},
+        {.title = "EXIT", .leave = 4},   {.title = "CPU", .leave = 2},
+        {.title = "PEAK", .leave = 1},   {.title = "WORKER", .leave = 3},
         {.title = "ERROR", .cut = true},
     };
     table t;
@@ -377,15 +373,15 @@ static int list_queues(session *s, neoq *nq)
 {
     static const table_column columns[] = {
         {.title = "QUEUE"},
-        {.title = "SCHEDULED", .right = true},
+        {.title = "SCHEDULED", .right = true, .leave = 4},
         {.title = "READY", .right = true},
         {.title = "RUNNING", .right = true},
-        {.title = "RETRYING", .right = true},
-        {.title = "DONE", .right = true},
+        {.title = "RETRYING", .right = true, .leave = 5},
+        {.title = "DONE", .right = true, .leave = 3},
         {.title = "DEAD", .right = true},
-        {.title = "PROCESSED", .right = true},
-        {.title = "FAILED", .right = true},
-        {.title = "LATENCY", .right = true},
+        {.title = "PROCESSED", .right = true, .leave = 1},
+        {.title = "FAILED", .right = true, .leave = 2},
+        {.title = "LATENCY", .right = true, .leave = 6},
         {.title = ""},
     };
     neoq_queue_info *queues;
@@ -425,8 +421,8 @@ static void worker_line(const neoq_worker_info *worker)
 static int list_workers(session *s, neoq *nq)
 {
     static const table_column columns[] = {
-        {.title = "WORKER"},  {.title = "HOST"}, {.title = "PID", .right = true},
-        {.title = "RUNNING"}, {.title = "UP"},   {.title = "SEEN"},
+        {.title = "WORKER"},  {.title = "HOST", .leave = 3}, {.title = "PID", .right = true},
+        {.title = "RUNNING"}, {.title = "UP", .leave = 1},   {.title = "SEEN", .leave = 2},
     };
     neoq_worker_info *workers;
     size_t count;

@@ -4,17 +4,22 @@
  */
 #include "launch.h"
 
+#include "command_line.h"
+#include "environment.h"
+#include "spool.h"
 #include "text.h"
 #include "values.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,9 +27,7 @@
 
 #define LONGEST_WORD     ((size_t)128 * 1024) /* the kernel's limit for one argument, its NUL included */
 #define LONGEST_VARIABLE ((size_t)64 * 1024)  /* of payload in NEOQ_PAYLOAD */
-#define JOB_VARIABLES    5
-
-extern char **environ;
+#define JOB_VARIABLES    6
 
 /* ---- before the first ---------------------------------------------------------------------- */
 
@@ -56,36 +59,20 @@ static char *find_program(const char *name)
     return NULL;
 }
 
-/* Ours to keep: the store's URL may hold a password, and the others are the job's. */
-static bool is_withheld(const char *variable)
+int child_prepare(child_plan *plan, session *s, int word_count, char **words, const text_list *names)
 {
-    static const char *const names[] = {"NEOQ_URL=",     "NEOQ_JOB_ID=",   "NEOQ_QUEUE=",
-                                        "NEOQ_RETRIES=", "NEOQ_DEADLINE=", "NEOQ_PAYLOAD="};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strncmp(variable, names[i], strlen(names[i])) == 0)
-            return true;
-    }
-    return false;
-}
-
-int child_prepare(child_plan *plan, session *s, int word_count, char **words)
-{
-    size_t count = 0;
     plan->session = s;
     plan->words = words;
     plan->word_count = (size_t)word_count;
-    plan->program = find_program(words[0]);
-    if (plan->program == NULL) {
+    plan->program = plan->commands ? NULL : find_program(words[0]);
+    if (plan->program == NULL && !plan->commands) {
         const char *why = strchr(words[0], '/') != NULL ? "is no program that may be run" : "is not in the $PATH";
         return complain_usage(s, "work: the command '%s' %s", words[0], why);
     }
-    while (environ[count] != NULL)
-        count++;
-    plan->environment = need(calloc(count + 1, sizeof *plan->environment));
-    for (size_t i = 0; i < count; i++) {
-        if (!is_withheld(environ[i]))
-            plan->environment[plan->environment_count++] = environ[i];
-    }
+    plan->environment = environment_allowed(names, &plan->environment_count);
+    plan->spool = plan->keep_output ? spool_folder(s) : NULL;
+    if (plan->spool != NULL)
+        spool_sweep(plan->spool);
     return EXIT_DONE;
 }
 
@@ -93,8 +80,10 @@ void child_forget(child_plan *plan)
 {
     free(plan->program);
     free(plan->environment);
+    free(plan->spool);
     plan->program = NULL;
     plan->environment = NULL;
+    plan->spool = NULL;
 }
 
 /* ---- words --------------------------------------------------------------------------------- */
@@ -103,6 +92,9 @@ typedef struct words {
     char **list; /* NULL-terminated; those that differ from the plan's are owned */
     size_t count;
     const child_plan *plan;
+    command_line line; /* of plan->commands: the list is its words */
+    char *program;     /* where that was found */
+    int folder;        /* and its folder; -1 = ours */
 } words;
 
 static void free_words(words *w)
@@ -111,7 +103,12 @@ static void free_words(words *w)
         if (w->list[i] != w->plan->words[i])
             free(w->list[i]);
     }
-    free(w->list);
+    if (w->list != w->line.words)
+        free(w->list);
+    command_line_free(&w->line);
+    free(w->program);
+    if (w->folder >= 0)
+        close(w->folder);
 }
 
 /* The word, which has a "{}", with the payload in the place of every one. NULL: too long, or no memory. */
@@ -170,6 +167,23 @@ static bool make_words(words *w, const neoq_job *job, char *why, size_t why_size
     return true;
 }
 
+/* The words that the job itself is. A name with a slash is meant as seen from the folder. */
+static bool read_words(words *w, const neoq_job *job, char *why, size_t why_size)
+{
+    if (!command_line_read(&w->line, job, why, why_size))
+        return false;
+    w->list = w->line.words;
+    w->program = strchr(w->list[0], '/') != NULL ? need(strdup(w->list[0])) : find_program(w->list[0]);
+    if (w->program == NULL) {
+        snprintf(why, why_size, "%.100s cannot be started: it is not in the $PATH", w->list[0]);
+        return false;
+    }
+    w->folder = open(w->line.folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (w->folder < 0)
+        snprintf(why, why_size, "its folder %.100s cannot be entered: %s", w->line.folder, strerror(errno));
+    return w->folder >= 0;
+}
+
 /* ---- the environment ----------------------------------------------------------------------- */
 
 typedef struct variables {
@@ -201,7 +215,7 @@ static bool add_variable(variables *v, size_t *count, const char *format, ...)
     return true;
 }
 
-static bool make_variables(variables *v, const child_plan *plan, const neoq_job *job)
+static bool make_variables(variables *v, const child_plan *plan, const words *w, const neoq_job *job)
 {
     char deadline[INSTANT_SIZE] = "";
     size_t count = plan->environment_count;
@@ -217,14 +231,15 @@ static bool make_variables(variables *v, const child_plan *plan, const neoq_job 
            add_variable(v, &count, "NEOQ_QUEUE=%s", job->queue) &&
            add_variable(v, &count, "NEOQ_RETRIES=%d", job->retries) &&
            add_variable(v, &count, "NEOQ_DEADLINE=%s", deadline) &&
-           (!text || add_variable(v, &count, "NEOQ_PAYLOAD=%s", (const char *)job->payload));
+           (!text || add_variable(v, &count, "NEOQ_PAYLOAD=%s", (const char *)job->payload)) &&
+           (w->line.folder == NULL || add_variable(v, &count, "PWD=%s", w->line.folder));
 }
 
 /* ---- descriptors --------------------------------------------------------------------------- */
 
 typedef struct ends {
     int payload;        /* a memory file: the child may read it at its leisure, and nobody has to feed it */
-    int errors, output; /* the writing ends */
+    int errors, output; /* the writing ends; of plan->commands both in one, output */
 } ends;
 
 static void shut(int *fd)
@@ -262,62 +277,102 @@ static bool make_pipe(int *reading, int *writing)
 static bool make_ends(const child_plan *plan, const neoq_job *job, launched *child, ends *e)
 {
     e->payload = memfd_create("payload", MFD_CLOEXEC);
-    return e->payload >= 0 && write_payload(e->payload, job) && make_pipe(&child->errors, &e->errors) &&
+    return e->payload >= 0 && (plan->commands || write_payload(e->payload, job)) &&
+           (plan->commands || make_pipe(&child->errors, &e->errors)) &&
            (!plan->keep_output || make_pipe(&child->output, &e->output));
 }
 
 /* ---- the start ----------------------------------------------------------------------------- */
 
-static int set_actions(posix_spawn_file_actions_t *actions, const child_plan *plan, const ends *e)
+typedef struct birth {
+    const child_plan *plan;
+    const words *words;
+    const char **variables;
+    const ends *ends;
+    int failed; /* where it tells why it did not come to be */
+    pid_t parent;
+} birth;
+
+/* The hard limit on time comes so much later that the program may end in an orderly way. False: errno. */
+static bool set_limits(const child_plan *plan)
 {
-    int output = e->output >= 0 ? e->output : plan->output_to_stderr ? STDERR_FILENO : -1;
-    int error = posix_spawn_file_actions_adddup2(actions, e->payload, STDIN_FILENO);
-    if (error == 0 && output >= 0)
-        error = posix_spawn_file_actions_adddup2(actions, output, STDOUT_FILENO);
-    if (error == 0)
-        error = posix_spawn_file_actions_adddup2(actions, e->errors, STDERR_FILENO);
-    if (error == 0)
-        error = posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
-    return error;
+    const struct rlimit memory = {(rlim_t)plan->memory, (rlim_t)plan->memory};
+    const rlim_t seconds = (rlim_t)plan->cpu, more = (rlim_t)((plan->kill_after + 999999) / 1000000);
+    const struct rlimit cpu = {seconds, seconds + more};
+    return (plan->memory == 0 || setrlimit(RLIMIT_AS, &memory) == 0) &&
+           (plan->cpu == 0 || setrlimit(RLIMIT_CPU, &cpu) == 0);
 }
 
-/* A group of its own, and signals as a program expects to find them, whatever we have done to ours. */
-static int set_attributes(posix_spawnattr_t *attributes)
+static bool set_folder(const words *w)
+{
+    return w->folder < 0 || fchdir(w->folder) == 0;
+}
+
+static bool set_descriptors(const birth *b)
+{
+    const ends *e = b->ends;
+    int output = e->output >= 0 ? e->output : b->plan->output_to_stderr ? STDERR_FILENO : STDOUT_FILENO;
+    return dup2(e->payload, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0 &&
+           dup2(e->errors >= 0 ? e->errors : e->output, STDERR_FILENO) >= 0 &&
+           syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+}
+
+static const char *program_of(const words *w)
+{
+    return w->program != NULL ? w->program : w->plan->program;
+}
+
+/* A worker that dies takes it along, lest it goes on beside the retry. The kernel looks at the thread that forked, which
+ * waits for the run's end. */
+static bool die_with(pid_t parent)
+{
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
+}
+
+/* The child, until it is the program: a group of its own, and signals as a program expects to find them, whatever we have
+ * done to ours. Its parent has other threads, so it makes system calls alone. */
+_Noreturn static void become(const birth *b)
 {
     static const int ours[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGCHLD, SIGPIPE};
-    sigset_t none, normal;
+    sigset_t none;
     sigemptyset(&none);
-    sigemptyset(&normal);
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
-        sigaddset(&normal, ours[i]);
-    int error =
-        posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    if (error == 0)
-        error = posix_spawnattr_setpgroup(attributes, 0);
-    if (error == 0)
-        error = posix_spawnattr_setsigmask(attributes, &none);
-    if (error == 0)
-        error = posix_spawnattr_setsigdefault(attributes, &normal);
-    return error;
+        signal(ours[i], SIG_DFL);
+    if (die_with(b->parent) && setpgid(0, 0) == 0 && set_folder(b->words) && set_descriptors(b) &&
+        set_limits(b->plan) && sigprocmask(SIG_SETMASK, &none, NULL) == 0)
+        execve(program_of(b->words), b->words->list, (char *const *)(uintptr_t)b->variables);
+    int error = errno;
+    _exit(write(b->failed, &error, sizeof error) == (ssize_t)sizeof error ? 127 : 126);
 }
 
+/* Why there is no program. 0: there is one, and so the other end of the pipe was closed. */
+static int hear_failure(int fd)
+{
+    int error = 0;
+    ssize_t got;
+    while ((got = read(fd, &error, sizeof error)) < 0 && errno == EINTR)
+        continue;
+    return got == (ssize_t)sizeof error ? error : 0;
+}
+
+/* Not posix_spawn(), which knows of no limits. Returns when the program is there. */
 static int spawn(const child_plan *plan, const words *w, const variables *v, const ends *e, pid_t *pid)
 {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    int error = posix_spawn_file_actions_init(&actions);
-    if (error != 0)
-        return error;
-    error = posix_spawnattr_init(&attributes);
-    if (error == 0) {
-        error = set_actions(&actions, plan, e);
-        if (error == 0)
-            error = set_attributes(&attributes);
-        if (error == 0)
-            error = posix_spawn(pid, plan->program, &actions, &attributes, w->list, (char *const *)v->list);
-        posix_spawnattr_destroy(&attributes);
-    }
-    posix_spawn_file_actions_destroy(&actions);
+    birth b = {.plan = plan, .words = w, .variables = v->list, .ends = e, .parent = getpid()};
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        return errno;
+    b.failed = fds[1];
+    *pid = fork();
+    int error = *pid < 0 ? errno : 0;
+    if (*pid == 0)
+        become(&b);
+    close(fds[1]);
+    if (error == 0)
+        error = hear_failure(fds[0]);
+    close(fds[0]);
+    while (error != 0 && *pid > 0 && waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
     return error;
 }
 
@@ -327,7 +382,7 @@ static int start(const child_plan *plan, const neoq_job *job, const words *w, la
     ends e = {-1, -1, -1};
     variables v = {0};
     int error = 0;
-    if (!make_variables(&v, plan, job))
+    if (!make_variables(&v, plan, w, job))
         error = ENOMEM;
     else if (!make_ends(plan, job, child, &e))
         error = errno;
@@ -349,24 +404,29 @@ static int start(const child_plan *plan, const neoq_job *job, const words *w, la
     return error;
 }
 
-bool launch(const child_plan *plan, const neoq_job *job, launched *child, char *why, size_t why_size)
+static void say_why(int error, const char *program, char *why, size_t why_size)
 {
-    words w = {.plan = plan};
-    *child = (launched){.pid = -1, .pidfd = -1, .errors = -1, .output = -1};
-    bool good = make_words(&w, job, why, why_size);
-    int error = good ? start(plan, job, &w, child) : 0;
-    if (w.list != NULL)
-        free_words(&w);
     if (error == ENOEXEC)
-        snprintf(why, why_size, "%s cannot be started: it is no program, and no script that begins with #!",
-                 plan->program);
+        snprintf(why, why_size, "%.100s cannot be started: it is no program, and no script that begins with #!",
+                 program);
     else if (error == E2BIG)
         snprintf(why, why_size,
-                 "%s cannot be started: its arguments and environment are too long; read the payload "
+                 "%.80s cannot be started: its arguments and environment are too long; read the payload "
                  "from standard input",
-                 plan->program);
-    else if (error != 0)
-        snprintf(why, why_size, "%s cannot be started: %s", plan->program, strerror(error));
+                 program);
+    else
+        snprintf(why, why_size, "%.100s cannot be started: %s", program, strerror(error));
+}
+
+bool launch(const child_plan *plan, const neoq_job *job, launched *child, char *why, size_t why_size)
+{
+    words w = {.plan = plan, .folder = -1};
+    *child = (launched){.pid = -1, .pidfd = -1, .errors = -1, .output = -1};
+    bool good = plan->commands ? read_words(&w, job, why, why_size) : make_words(&w, job, why, why_size);
+    int error = good ? start(plan, job, &w, child) : 0;
+    if (error != 0)
+        say_why(error, program_of(&w), why, why_size);
+    free_words(&w);
     if (!good || error != 0)
         launch_close(child);
     return good && error == 0;

@@ -3,43 +3,31 @@
  * neoq: background jobs from the shell. Reads the global options and hands over to a command.
  */
 #include "cli.h"
+#include "help.h"
+#include "manual.h"
 #include "output.h"
+#include "settings.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const command *const commands[] = {
-    &command_enqueue, &command_work,   &command_jobs,  &command_job,     &command_retry, &command_cancel,
-    &command_delete,  &command_queues, &command_pause, &command_resume,  &command_purge, &command_workers,
-    &command_migrate, &command_doctor, &command_bench, &command_version, &command_help,
+const command *const commands[] = {
+    &command_enqueue, &command_work,     &command_jobs,       &command_job,     &command_retry,   &command_cancel,
+    &command_delete,  &command_queues,   &command_pause,      &command_resume,  &command_purge,   &command_workers,
+    &command_cron,    &command_commands, &command_log,        &command_wait,    &command_explain, &command_migrate,
+    &command_doctor,  &command_bench,    &command_completion, &command_version, &command_help,    NULL,
 };
-enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] - 1 };
 
 /* Agreed, and not made yet. */
-static const char *const later[] = {"cron", "--", "log", "wait", "explain", "copy", "top", "serve"};
+static const char *const later[] = {"copy", "top", "serve"};
 enum { LATER_COUNT = sizeof later / sizeof later[0] };
-
-static void general_help(void)
-{
-    printf(
-        "Usage: neoq [--url URL] [--json] [-q|-v] COMMAND ...\n\nBackground jobs that survive crashes: put them on a "
-        "queue, and let workers run them.\n\nCommands:\n");
-    for (int i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    printf("\nOptions of every command:\n");
-    args_help_options(global_options);
-    printf("\nWithout --url and $NEOQ_URL the store is the file ~/.local/state/neoq/jobs.db. A URL that holds a\n"
-           "password belongs in $NEOQ_URL, where other users do not see it.\n"
-           "Durations: 250ms, 30s, 5m, 2h, 1d, 1h30m. Instants: 2026-01-31T08:00:00Z, or +2h.\n"
-           "Exit status: 0 done, 1 some of the work failed, 2 usage, 3 no such job or queue,\n"
-           "4 the store cannot be reached, 5 refused (duplicate, queue full, wrong state).\n"
-           "\nneoq help COMMAND tells more of one.\n");
-}
 
 /* The command of that name; otherwise complains, and returns NULL. */
 static const command *find_command(session *s, const char *name)
@@ -66,24 +54,34 @@ static const command *find_command(session *s, const char *name)
 
 static int run_help(session *s, int argc, char **argv)
 {
-    int first = args_read(s, &command_help, NULL, argc, argv);
+    bool scdoc = false;
+    int first = args_read(s, &command_help, &scdoc, argc, argv);
     if (first < 0)
         return EXIT_USAGE;
-    if (first == argc) {
-        general_help();
+    if (first == argc && argc > 1 && strcmp(argv[argc - 1], "--") == 0)
+        first--; /* as in main() */
+    if (scdoc || first == argc) {
+        (scdoc ? manual_print : help_general)();
         return EXIT_DONE;
     }
     const command *about = find_command(s, argv[first]);
     if (about == NULL)
         return EXIT_USAGE;
-    args_help(about);
+    help_command(about);
     return EXIT_DONE;
 }
+
+static const option_spec help_options[] = {
+    {.name = "scdoc", .kind = OPTION_FLAG, .help = "all of it, as the source of the manual page, for scdoc(1)"},
+    {0},
+};
 
 const command command_help = {.name = "help",
                               .arguments = "[COMMAND]",
                               .summary = "Tells how to use neoq, or one of its commands.",
-                              .run = run_help};
+                              .options = help_options,
+                              .run = run_help,
+                              .bare = true};
 
 static int run_version(session *s, int argc, char **argv)
 {
@@ -103,10 +101,8 @@ static int run_version(session *s, int argc, char **argv)
     return EXIT_DONE;
 }
 
-const command command_version = {.name = "version",
-                                 .arguments = "",
-                                 .summary = "Prints the version.",
-                                 .run = run_version};
+const command command_version = {
+    .name = "version", .arguments = "", .summary = "Prints the version.", .run = run_version, .bare = true};
 
 /* A child gets pipes on 0, 1 and 2: no descriptor of ours may lie there, even if we were started without them. */
 static void hold_standard_descriptors(void)
@@ -135,13 +131,14 @@ int main(int argc, char **argv)
     session s = {0};
     bool help = false;
     hold_standard_descriptors();
+    setlocale(LC_CTYPE, "C.UTF-8"); /* for wcwidth(): text is UTF-8 here, whatever the terminal's language */
     signal(SIGPIPE, SIG_IGN);
     screen_init(&s.screen);
     int first = args_global(&s, argc, argv, &help);
     if (first < 0)
         return EXIT_USAGE;
     if (help) {
-        general_help();
+        help_general();
         return flushed(&s, EXIT_DONE);
     }
     if (first > 1 && strcmp(argv[first - 1], "--") == 0)
@@ -153,5 +150,6 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     int exit_status = flushed(&s, chosen->run(&s, argc - first, argv + first));
     free(s.own_url);
+    settings_free(&s);
     return exit_status;
 }

@@ -11,10 +11,8 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
-#define LONGEST_CELL 200 /* columns of a cell where no terminal sets the width */
+#define LONGEST_CELL 4096 /* bytes of a payload that a table shows */
 
 /* ---- JSON --------------------------------------------------------------------------------- */
 
@@ -120,7 +118,7 @@ static void print_base64(json_line *line, const char *key, const void *bytes, si
     free(text);
 }
 
-static void print_result(json_line *line, const neoq_job *job)
+void put_result(json_line *line, const neoq_job *job)
 {
     if (job->result == NULL) {
         put_text(line, "result", NULL);
@@ -150,7 +148,7 @@ void put_job(json_line *line, const neoq_job *job)
     put_instant(line, "ran_at", job->ran_at);
     put_instant(line, "finished_at", job->finished_at);
     put_text(line, "error", job->error);
-    print_result(line, job);
+    put_result(line, job);
     if (job->metadata == NULL || !print_raw(line, "metadata", job->metadata, strlen(job->metadata)))
         put_text(line, "metadata", job->metadata);
 }
@@ -171,17 +169,9 @@ void put_run(json_line *line, const neoq_run_info *run)
 
 /* ---- tables ------------------------------------------------------------------------------- */
 
-static size_t terminal_columns(void)
-{
-    struct winsize size = {0};
-    if (!isatty(STDOUT_FILENO))
-        return 0;
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-}
-
 void table_begin(table *t, session *s, const table_column *columns, size_t count)
 {
-    *t = (table){.columns = columns, .count = count, .screen = terminal_columns(), .colour = s->screen.colour};
+    *t = (table){.columns = columns, .count = count, .screen = screen_columns(), .colour = s->screen.colour};
     for (size_t i = 0; i < count; i++)
         t->width[i] = strlen(columns[i].title);
 }
@@ -213,8 +203,8 @@ void table_cell(table *t, const char *format, ...)
 void table_bytes(table *t, const void *bytes, size_t size)
 {
     const char *text = bytes != NULL ? bytes : "";
-    if (text_is_utf8(text, size < 4096 ? size : 0))
-        add_cell(t, need(text_cell(text, size, LONGEST_CELL)));
+    if (size < LONGEST_CELL && text_is_utf8(text, size))
+        add_cell(t, need(text_cell(text, size, t->screen)));
     else
         table_cell(t, "(%zu bytes)", size);
 }
@@ -234,10 +224,14 @@ static const char *colour_of(const char *cell)
 /* One cell, behind the blanks that the last one left owing: so that no line ends in blanks. */
 static void print_cell(const table *t, size_t column, const char *text, const char *colour, int *owed)
 {
-    size_t width = text_columns(text), pad = t->width[column] > width ? t->width[column] - width : 0;
+    char *fitted = need(text_cell(text, strlen(text), t->screen != 0 ? t->width[column] : 0));
+    size_t width = text_columns(fitted), pad = t->width[column] > width ? t->width[column] - width : 0;
     bool right = t->columns[column].right;
-    if (*text != '\0') {
-        printf("%*s%s%s%s", *owed + (right ? (int)pad : 0), "", colour ? colour : "", text, colour ? "\033[0m" : "");
+    if (t->left_out[column]) {
+        ; /* nothing of it */
+    } else if (*fitted != '\0') {
+        printf("%*s%s%s%s", *owed + (right ? (int)pad : 0), "", colour ? colour : "", fitted,
+               colour ? "\033[0m" : "");
         *owed = 2 + (right ? 0 : (int)pad);
     } else {
         *owed += 2 + (int)pad;
@@ -246,19 +240,69 @@ static void print_cell(const table *t, size_t column, const char *text, const ch
         putchar('\n');
         *owed = 0;
     }
+    free(fitted);
 }
 
-/* The cut column gets what the others leave of the terminal, but never less than its title. */
+/* ---- fitting ------------------------------------------------------------------------------- */
+
+/* How many columns of the terminal are missing. */
+static size_t excess(const table *t)
+{
+    size_t all = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        if (!t->left_out[i])
+            all += t->width[i] + (all > 0 ? 2 : 0);
+    }
+    return all > t->screen ? all - t->screen : 0;
+}
+
+static void cut_texts(table *t)
+{
+    for (size_t i = t->count; i-- > 0;) {
+        size_t title = strlen(t->columns[i].title), missing = excess(t);
+        if (t->columns[i].cut && !t->left_out[i] && t->width[i] > title)
+            t->width[i] = t->width[i] - title > missing ? t->width[i] - missing : title;
+    }
+}
+
+static bool leave_one_out(table *t)
+{
+    size_t least = t->count;
+    for (size_t i = 0; i < t->count; i++) {
+        int leave = t->columns[i].leave;
+        if (leave > 0 && !t->left_out[i] && (least == t->count || leave < t->columns[least].leave))
+            least = i;
+    }
+    if (least < t->count)
+        t->left_out[least] = true;
+    return least < t->count;
+}
+
+static void cut_widest(table *t)
+{
+    size_t widest = 0;
+    for (size_t i = 1; i < t->count; i++) {
+        if (!t->left_out[i] && (t->left_out[widest] || t->width[i] > t->width[widest]))
+            widest = i;
+    }
+    if (t->width[widest] > 1)
+        t->width[widest]--;
+}
+
+/* Makes the columns fit the terminal. Which are left out is settled once the titles stand. */
 static void fit(table *t)
 {
-    size_t others = 0, last = t->count - 1;
-    if (t->screen == 0 || !t->columns[last].cut)
+    size_t whole[MOST_COLUMNS];
+    if (t->screen == 0)
         return;
-    for (size_t i = 0; i < last; i++)
-        others += t->width[i] + 2;
-    size_t least = strlen(t->columns[last].title), left = t->screen > others ? t->screen - others : 0;
-    if (t->width[last] > left)
-        t->width[last] = left > least ? left : least;
+    memcpy(whole, t->width, sizeof whole);
+    cut_texts(t);
+    while (excess(t) > 0 && !t->titled && leave_one_out(t)) {
+        memcpy(t->width, whole, sizeof whole);
+        cut_texts(t);
+    }
+    for (size_t missing = excess(t); missing > 0; missing--)
+        cut_widest(t);
 }
 
 void table_flush(table *t)
@@ -271,18 +315,33 @@ void table_flush(table *t)
         t->titled = true;
     }
     for (size_t i = 0; i < t->used; i++) {
-        size_t column = i % t->count;
-        char *cell = t->cells[i];
-        if (t->screen != 0 && t->columns[column].cut && text_columns(cell) > t->width[column]) {
-            cell = need(text_cell(t->cells[i], strlen(t->cells[i]), t->width[column]));
-            free(t->cells[i]);
-        }
-        print_cell(t, column, cell, t->colour ? colour_of(cell) : NULL, &owed);
-        free(cell);
+        print_cell(t, i % t->count, t->cells[i], t->colour ? colour_of(t->cells[i]) : NULL, &owed);
+        free(t->cells[i]);
     }
     free(t->cells);
     t->cells = NULL;
     t->used = t->room = 0;
+}
+
+/* ---- words --------------------------------------------------------------------------------- */
+
+void print_wrapped(const char *words, size_t column, size_t columns)
+{
+    size_t at = column;
+    while (*words != '\0') {
+        size_t size = strcspn(words, " ");
+        if (columns > 0 && at > column && at + 1 + size > columns) {
+            printf("\n%*s", (int)column, "");
+            at = column;
+        } else if (at > column) {
+            putchar(' ');
+            at++;
+        }
+        printf("%.*s", (int)size, words);
+        at += size;
+        words += size + strspn(words + size, " ");
+    }
+    putchar('\n');
 }
 
 const char *format_relative(neoq_time at, neoq_time now, char text[48])

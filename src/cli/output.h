@@ -28,30 +28,39 @@ void put_number(json_line *line, const char *key, double value, int decimals);
 void put_boolean(json_line *line, const char *key, bool value);
 void put_instant(json_line *line, const char *key, neoq_time at);
 void put_job(json_line *line, const neoq_job *job); /* the keys of a job, without the braces */
+void put_result(json_line *line, const neoq_job *job);
 void put_run(json_line *line, const neoq_run_info *run);
 
 /* ---- tables -------------------------------------------------------------------------------- */
 
 #define MOST_COLUMNS 14
 
+/* Where the terminal is too narrow, what may be cut is cut down to its title; then columns are left out; then all are
+ * cut. What does not go to a terminal is whole. */
 typedef struct table_column {
     const char *title;
     bool right; /* numbers */
-    bool cut;   /* gives way where the terminal is too narrow; one a table, the last */
+    bool cut;   /* of texts that tell something by their beginning */
+    int leave;  /* left out sooner the less it is; 0 = never */
 } table_column;
 
 typedef struct table {
     const table_column *columns;
     size_t count, width[MOST_COLUMNS], screen; /* screen: columns of the terminal, 0 = none */
-    bool colour, titled;
+    bool colour, titled, left_out[MOST_COLUMNS];
     char **cells;
     size_t used, room;
 } table;
 
 void table_begin(table *t, session *s, const table_column *columns, size_t count);
 void table_cell(table *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void table_bytes(table *t, const void *bytes, size_t size); /* on one line, cut if it is long */
+void table_bytes(table *t, const void *bytes, size_t size); /* on one line */
 void table_flush(table *t);                                 /* prints what there is; more may follow */
+
+/* ---- words --------------------------------------------------------------------------------- */
+
+/* Words from the given column on, and below each other where the columns end (0 = never), and the end of the line. */
+void print_wrapped(const char *words, size_t column, size_t columns);
 
 /* How long before or after now: "in 5m", "3s ago", "-" for 0. */
 const char *format_relative(neoq_time at, neoq_time now, char text[48]);

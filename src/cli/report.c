@@ -4,6 +4,7 @@
  */
 #include "report.h"
 
+#include "log_entry.h"
 #include "output.h"
 #include "text.h"
 #include "values.h"
@@ -101,6 +102,20 @@ static void say(session *s, const neoq_job *job, const neoq_run_info *run)
 {
     char took[DURATION_SIZE];
     neoq_duration wait = run->finished_at > run->started_at ? run->finished_at - run->started_at : 0;
+    if (s->log_format != LOG_TEXT) {
+        log_entry entry;
+        bool bad = job->state == NEOQ_DEAD || is_failure(run->outcome);
+        log_begin(&entry, s, bad ? NEOQ_LOG_WARN : NEOQ_LOG_INFO, "run ended");
+        log_text(&entry, "queue", job->queue);
+        log_text(&entry, "job", job->id);
+        log_text(&entry, "outcome", run->outcome);
+        log_number(&entry, "seconds", (double)wait / 1e6, 6);
+        log_number(&entry, "retries", job->retries, 0);
+        log_text(&entry, "state", state_name(job->state));
+        log_text(&entry, "error", *run->error != '\0' ? run->error : NULL);
+        log_end(&entry);
+        return;
+    }
     note(s, "%s %s: %s in %s%s%s%s", job->queue, job->id, run->outcome, format_duration(wait, took),
          job->state == NEOQ_DEAD ? ", dead" : "", *run->error ? ": " : "", run->error);
 }
@@ -140,6 +155,14 @@ void report_wait(report *r, int64_t ended, neoq_duration wait)
 }
 
 /* ---- the end ------------------------------------------------------------------------------ */
+
+void report_counts(report *r, int running, char *words, size_t size)
+{
+    pthread_mutex_lock(&r->lock);
+    snprintf(words, size, "%d running; %" PRId64 " done, %" PRId64 " failed, %" PRId64 " dead", running, r->done,
+             r->failed, r->dead);
+    pthread_mutex_unlock(&r->lock);
+}
 
 void report_totals(report *r)
 {

@@ -35,7 +35,8 @@ int64_t report_ended(report *r);
 /* Returns when a run ended since `ended` was asked, or after the wait. */
 void report_wait(report *r, int64_t ended, neoq_duration wait);
 
-void report_totals(report *r);  /* on stdout: "N done, M failed, K dead" */
-void report_summary(report *r); /* on stderr */
+void report_counts(report *r, int running, char *words, size_t size); /* for people: what runs, and what ended how */
+void report_totals(report *r);                                        /* on stdout: "N done, M failed, K dead" */
+void report_summary(report *r);                                       /* on stderr */
 
 #endif

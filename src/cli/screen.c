@@ -19,12 +19,20 @@
 void screen_init(screen *on)
 {
     const char *type = getenv("TERM"), *no_colour = getenv("NO_COLOR");
-    bool dumb = type == NULL || strcmp(type, "dumb") == 0;
+    bool dumb = type == NULL || *type == '\0' || strcmp(type, "dumb") == 0;
     pthread_mutex_init(&on->lock, NULL);
     on->terminal = isatty(STDERR_FILENO) && !dumb;
     on->colour = isatty(STDOUT_FILENO) && !dumb && (no_colour == NULL || *no_colour == '\0');
     on->shown = false;
     on->drawn_at = 0;
+}
+
+size_t screen_columns(void)
+{
+    struct winsize size = {0};
+    if (!isatty(STDOUT_FILENO))
+        return 0;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
 static void write_all(const char *bytes, size_t size)

@@ -20,6 +20,7 @@ typedef struct screen {
 } screen;
 
 void screen_init(screen *on);
+size_t screen_columns(void); /* of the terminal that stdout is; 0: it is none */
 
 /* True at most five times a second, and never where there is no terminal: time to draw the live line again. */
 bool screen_due(screen *on);

@@ -4,6 +4,8 @@
  */
 #include "cli.h"
 
+#include "log_entry.h"
+
 #include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -60,13 +62,35 @@ static void blot(char *words)
     }
 }
 
+bool url_has_password(const char *url)
+{
+    char *copy = need(strdup(url));
+    blot(copy);
+    bool blotted = strcmp(copy, url) != 0;
+    free(copy);
+    return blotted || strstr(url, "password=") != NULL;
+}
+
+static void say(session *s, neoq_log_level level, const char *format, va_list arguments)
+{
+    log_entry entry;
+    char *words = NULL;
+    if (s->log_format == LOG_TEXT) {
+        screen_line(&s->screen, "neoq: ", format, arguments);
+    } else if (vasprintf(&words, format, arguments) >= 0) {
+        log_begin(&entry, s, level, words);
+        log_end(&entry);
+        free(words);
+    }
+}
+
 void note(session *s, const char *format, ...)
 {
     va_list arguments;
     if (s->quiet)
         return;
     va_start(arguments, format);
-    screen_line(&s->screen, "neoq: ", format, arguments);
+    say(s, NEOQ_LOG_INFO, format, arguments);
     va_end(arguments);
 }
 
@@ -74,7 +98,7 @@ void complain(session *s, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    screen_line(&s->screen, "neoq: ", format, arguments);
+    say(s, NEOQ_LOG_ERROR, format, arguments);
     va_end(arguments);
 }
 
@@ -82,7 +106,7 @@ int complain_usage(session *s, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    screen_line(&s->screen, "neoq: ", format, arguments);
+    say(s, NEOQ_LOG_ERROR, format, arguments);
     va_end(arguments);
     return EXIT_USAGE;
 }
@@ -104,52 +128,68 @@ int complain_status(session *s, int status, const char *format, ...)
 
 /* ---- the store ---------------------------------------------------------------------------- */
 
-/* Makes the folders of path that are not there yet, for their owner alone. */
-static bool make_folders(session *s, char *path)
+/* Makes the folders of path that are not there yet, for their owner alone. On failure path ends with the first. */
+static bool make_folders(char *path)
 {
     for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        bool made = mkdir(path, 0700) == 0 || errno == EEXIST;
-        if (!made)
-            complain(s, "the folder %s cannot be made: %s; name a store with --url or $NEOQ_URL", path,
-                     strerror(errno));
-        *slash = '/';
-        if (!made)
+        if (mkdir(path, 0700) != 0 && errno != EEXIST)
             return false;
+        *slash = '/';
     }
     return true;
 }
 
-static char *default_url(session *s)
+const char *home_folder(void)
 {
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    char *url = NULL;
+    const char *home = getenv("HOME");
+    if (home != NULL && *home == '/')
+        return home;
+    const struct passwd *me = getpwuid(getuid());
+    return me != NULL ? me->pw_dir : NULL;
+}
+
+char *session_state_path(session *s, const char *name)
+{
+    const char *state = getenv("XDG_STATE_HOME"), *home = home_folder();
+    char *path = NULL;
     int size;
     if (state != NULL && *state == '/') { /* a relative one is to be ignored, says its specification */
-        size = asprintf(&url, "sqlite:%s/neoq/jobs.db", state);
+        size = asprintf(&path, "%s/neoq/%s", state, name);
     } else {
-        if (home == NULL || *home != '/') {
-            const struct passwd *me = getpwuid(getuid());
-            home = me != NULL ? me->pw_dir : NULL;
-        }
         if (home == NULL) {
-            complain(s, "there is no home folder to keep jobs in: name a store with --url or $NEOQ_URL");
+            complain(s, "there is no home folder to keep jobs and their output in: set $XDG_STATE_HOME");
             return NULL;
         }
-        size = asprintf(&url, "sqlite:%s/.local/state/neoq/jobs.db", home);
+        size = asprintf(&path, "%s/.local/state/neoq/%s", home, name);
     }
-    need(size < 0 ? NULL : url);
-    if (!make_folders(s, url + strlen("sqlite:"))) {
-        free(url);
+    need(size < 0 ? NULL : path);
+    if (!make_folders(path)) {
+        complain(s, "the folder %s cannot be made: %s", path, strerror(errno));
+        free(path);
         return NULL;
     }
-    return url;
+    return path;
+}
+
+static char *default_url(session *s)
+{
+    char *path = session_state_path(s, "jobs.db"), *url = NULL;
+    if (path == NULL) {
+        complain(s, "name a store with --url or $NEOQ_URL");
+        return NULL;
+    }
+    int size = asprintf(&url, "sqlite:%s", path);
+    free(path);
+    return need(size < 0 ? NULL : url);
 }
 
 const char *session_url(session *s)
 {
     if (s->url == NULL || *s->url == '\0')
         s->url = getenv("NEOQ_URL");
+    if (s->url == NULL || *s->url == '\0')
+        s->url = s->config_url;
     if (s->url == NULL || *s->url == '\0')
         s->url = s->own_url = default_url(s);
     return s->url;
@@ -169,7 +209,13 @@ static void log_line(neoq_log_level level, const char *message, void *arg)
     if (words == NULL)
         return;
     blot(words);
-    complain(s, "%s%s", names[level <= NEOQ_LOG_DEBUG ? level : 0], words);
+    if (s->log_format == LOG_TEXT) {
+        complain(s, "%s%s", names[level <= NEOQ_LOG_DEBUG ? level : 0], words);
+    } else {
+        log_entry entry;
+        log_begin(&entry, s, level, words);
+        log_end(&entry);
+    }
     free(words);
 }
 

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 
 int32_t text_next(const char *text, size_t size, size_t *length)
 {
@@ -57,19 +58,11 @@ char *text_clean(const char *text, size_t size)
     return out;
 }
 
-/* Columns of a code point: the wide ranges of East Asian scripts and of pictures, and marks that take none. */
+/* Columns of a code point; 0 of a mark on the letter before it. */
 static size_t columns_of(int32_t point)
 {
-    if ((point >= 0x300 && point <= 0x36f) || (point >= 0x200b && point <= 0x200f) ||
-        (point >= 0xfe00 && point <= 0xfe0f))
-        return 0;
-    if ((point >= 0x1100 && point <= 0x115f) || (point >= 0x2e80 && point <= 0xa4cf) ||
-        (point >= 0xac00 && point <= 0xd7a3) || (point >= 0xf900 && point <= 0xfaff) ||
-        (point >= 0xfe30 && point <= 0xfe6f) || (point >= 0xff00 && point <= 0xff60) ||
-        (point >= 0xffe0 && point <= 0xffe6) || (point >= 0x1f300 && point <= 0x1faff) ||
-        (point >= 0x20000 && point <= 0x3fffd))
-        return 2;
-    return 1;
+    int columns = wcwidth((wchar_t)point);
+    return columns < 0 ? 1 : (size_t)columns;
 }
 
 /* Steers a terminal, or turns the direction of the text about. */

@@ -32,6 +32,23 @@ bool value_integer(const char *text, int64_t min, int64_t max, int64_t *out)
     return true;
 }
 
+bool value_size(const char *text, int64_t *out)
+{
+    static const char letters[] = "KMG";
+    size_t digits = strspn(text, "0123456789");
+    const char *letter = text[digits] != '\0' ? strchr(letters, text[digits]) : NULL;
+    int64_t factor = letter != NULL ? (int64_t)1024 << 10 * (letter - letters) : 1;
+    char number[24];
+    int64_t count;
+    if (digits >= sizeof number || text[digits + (letter != NULL)] != '\0')
+        return false;
+    snprintf(number, sizeof number, "%.*s", (int)digits, text);
+    if (!value_integer(number, 0, INT64_MAX / factor, &count))
+        return false;
+    *out = count * factor;
+    return true;
+}
+
 /* ---- durations ---------------------------------------------------------------------------- */
 
 static const struct {

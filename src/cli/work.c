@@ -8,6 +8,8 @@
  */
 #include "work.h"
 
+#include "command_line.h"
+#include "environment.h"
 #include "values.h"
 
 #include <errno.h>
@@ -29,9 +31,11 @@
 #define MARGIN       NEOQ_SECONDS(10) /* more than a run ever takes to be killed */
 
 typedef struct work_values {
-    int64_t concurrency;
-    neoq_duration timeout, kill_after, snooze, lease;
-    bool until_empty, keep_output, summary;
+    int64_t concurrency, memory;
+    neoq_duration timeout, kill_after, cpu, snooze, lease;
+    bool until_empty, keep_output, summary, commands;
+    int log_format;
+    text_list env;
 } work_values;
 
 #define AT(member) offsetof(work_values, member)
@@ -44,12 +48,13 @@ static const option_spec options[] = {
      .argument = "N",
      .min = 1,
      .max = MOST_AT_ONCE,
-     .help = "programs at once, a queue; as many as processors where it is not given"},
+     .help = "programs at once, a queue; as many as processors where it is not given (one with --commands)"},
     {.name = "timeout",
      .kind = OPTION_DURATION,
      .offset = AT(timeout),
      .argument = "D",
-     .help = "SIGTERM to the program and its group after D; 30s where it is not given, 0 = never"},
+     .help = "SIGTERM to the program and its group after D; 30s where it is not given (never with --commands), "
+             "0 = never"},
     {.name = "kill-after",
      .kind = OPTION_DURATION,
      .offset = AT(kill_after),
@@ -57,6 +62,19 @@ static const option_spec options[] = {
      .min = 1,
      .max = NEOQ_HOURS(24),
      .help = "SIGKILL D after the SIGTERM; 5s where it is not given"},
+    {.name = "memory",
+     .kind = OPTION_SIZE,
+     .offset = AT(memory),
+     .argument = "BYTES",
+     .min = 1 << 20,
+     .help = "address space that each process of the program may have (512M, 2G); beyond it, none is given"},
+    {.name = "cpu",
+     .kind = OPTION_DURATION,
+     .offset = AT(cpu),
+     .argument = "D",
+     .min = NEOQ_SECONDS(1),
+     .max = NEOQ_HOURS(24),
+     .help = "SIGXCPU to a process of it that has computed for D (whole seconds), and SIGKILL --kill-after later"},
     {.name = "snooze",
      .kind = OPTION_DURATION,
      .offset = AT(snooze),
@@ -67,6 +85,15 @@ static const option_spec options[] = {
      .kind = OPTION_FLAG,
      .offset = AT(keep_output),
      .help = "the program's standard output becomes the job's result (1 MiB at the most)"},
+    {.name = "commands",
+     .kind = OPTION_FLAG,
+     .offset = AT(commands),
+     .help = "in place of QUEUE and COMMAND: run the commands that neoq -- COMMAND has enqueued"},
+    {.name = "env",
+     .kind = OPTION_TEXTS,
+     .offset = AT(env),
+     .argument = "NAME,...",
+     .help = "hand these variables on, too; may be given more than once"},
     {.name = "summary",
      .kind = OPTION_FLAG,
      .offset = AT(summary),
@@ -78,6 +105,11 @@ static const option_spec options[] = {
      .min = NEOQ_MILLISECONDS(100),
      .max = NEOQ_HOURS(24),
      .help = "if this worker crashes, its jobs are run again after D; 30s where it is not given"},
+    {.name = "log-format",
+     .kind = OPTION_CHOICE,
+     .offset = AT(log_format),
+     .argument = "text|logfmt|json",
+     .help = "of standard error: text for people, or an event a line for machines"},
     {0},
 };
 
@@ -106,6 +138,7 @@ static bool begin_program(work *w)
     bool may = !w->ending;
     w->running += may;
     pthread_mutex_unlock(&w->lock);
+    service_changed(&w->service);
     return may;
 }
 
@@ -115,6 +148,7 @@ static void end_program(work *w)
     if (--w->running == 0)
         pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
+    service_changed(&w->service);
 }
 
 /*
@@ -137,10 +171,23 @@ static int handle(neoq_ctx *ctx, void *arg)
 
 /* ---- the keeper --------------------------------------------------------------------------- */
 
+static void observe(const neoq_job *job, const neoq_run_info *run, void *arg)
+{
+    work *w = arg;
+    report_observe(job, run, &w->report);
+    service_changed(&w->service);
+}
+
+static void tell_counts(void *arg, char *words, size_t size)
+{
+    work *w = arg;
+    report_counts(&w->report, work_running(w), words, size);
+}
+
 static int start_queues(work *w)
 {
     neoq_duration timeout = w->plan.timeout;
-    int status = neoq_observe(w->nq, report_observe, &w->report);
+    int status = neoq_observe(w->nq, observe, w);
     if (status != NEOQ_OK)
         return complain_status(w->session, status, "work: the runs cannot be observed");
     if (timeout != NEOQ_FOREVER)
@@ -202,15 +249,19 @@ static void *keep(void *arg)
     if (w->exit_status == EXIT_DONE) {
         announce_store(w, nq);
         w->exit_status = start_queues(w);
+        if (w->exit_status == EXIT_DONE)
+            service_begin(&w->service, nq, tell_counts, w);
         if (w->exit_status == EXIT_DONE && w->until_empty)
             w->exit_status = work_until_empty(w);
         else if (w->exit_status == EXIT_DONE)
             wait_for_stop(w);
+        service_stopping(&w->service);
         screen_clear(&w->session->screen);
         wait_for_users(w, false); /* if we were told to stop, shut() is at it already */
         neoq_shutdown(nq, NEOQ_FOREVER);
         wait_for_users(w, true);
         wait_for_programs(w);
+        service_end(&w->service);
         neoq_close(nq);
     }
     eventfd_write(w->finished, 1);
@@ -414,47 +465,76 @@ static bool add_queue(work *w, const char *word, int64_t concurrency)
     return true;
 }
 
-/* Where the "--" before the command stands; argc if there is none. */
-static int find_command_word(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--") == 0)
-            return i;
-    }
-    return argc;
-}
-
 static int64_t processors(void)
 {
     int64_t count = sysconf(_SC_NPROCESSORS_ONLN);
     return count < 1 ? 1 : count > MOST_AT_ONCE ? MOST_AT_ONCE : count;
 }
 
-static int read_arguments(work *w, int argc, char **argv)
+/* Never less than was said. */
+static int64_t whole_seconds(neoq_duration duration)
 {
-    work_values values = {.timeout = NEOQ_SECONDS(30), .kill_after = NEOQ_SECONDS(5), .snooze = NEOQ_MINUTES(1)};
-    int split = find_command_word(argc, argv);
-    int first = args_read(w->session, &command_work, &values, split, argv);
-    if (first < 0)
-        return EXIT_USAGE;
+    return (duration + NEOQ_SECONDS(1) - 1) / NEOQ_SECONDS(1);
+}
+
+/* The queues of the words from first up to split, where the program to run for them stands. */
+static int read_queues(work *w, const work_values *values, int first, int split, int argc, char **argv)
+{
+    session *s = w->session;
     if (first == split)
-        return complain_usage(w->session, "work: a queue is missing: neoq work QUEUE -- COMMAND");
+        return complain_usage(s, "work: a queue is missing: neoq work QUEUE -- COMMAND");
     if (split + 1 >= argc)
-        return complain_usage(w->session, "work: the command is missing: neoq work %s -- COMMAND", argv[first]);
+        return complain_usage(s, "work: the command is missing: neoq work %s -- COMMAND", argv[first]);
     w->queues = need(calloc((size_t)(split - first), sizeof *w->queues));
     for (int i = first; i < split; i++) {
-        if (!add_queue(w, argv[i], values.concurrency > 0 ? values.concurrency : processors()))
+        if (!add_queue(w, argv[i], values->concurrency > 0 ? values->concurrency : processors()))
             return EXIT_USAGE;
+        if (strcmp(w->queues[w->queue_count - 1].name, COMMANDS_QUEUE) == 0)
+            return complain_usage(s, "work: what waits on the queue " COMMANDS_QUEUE
+                                     " are commands, which neoq work --commands runs, and nothing else");
     }
+    return EXIT_DONE;
+}
+
+/* The one queue whose jobs are commands. */
+static int read_commands(work *w, const work_values *values, int first, int argc, char **argv)
+{
+    if (first < argc)
+        return complain_usage(w->session,
+                              "work: --commands stands in place of a queue and a command, and '%s' is a word "
+                              "too many",
+                              argv[first]);
+    w->queues = need(calloc(1, sizeof *w->queues));
+    w->plan.commands = true;
+    return add_queue(w, COMMANDS_QUEUE, values->concurrency > 0 ? values->concurrency : 1) ? EXIT_DONE : EXIT_USAGE;
+}
+
+static int read_arguments(work *w, int argc, char **argv)
+{
+    work_values values = {.timeout = -1, .kill_after = NEOQ_SECONDS(5), .snooze = NEOQ_MINUTES(1)};
+    int split = args_split(argc, argv), exit_status = EXIT_USAGE;
+    int first = args_read(w->session, &command_work, &values, split, argv);
+    if (first >= 0 && environment_check(w->session, &values.env))
+        exit_status = values.commands ? read_commands(w, &values, first, argc, argv)
+                                      : read_queues(w, &values, first, split, argc, argv);
+    if (values.timeout < 0)
+        values.timeout = values.commands ? 0 : NEOQ_SECONDS(30);
     w->until_empty = values.until_empty;
     w->summary = values.until_empty && (values.summary || w->session->screen.terminal);
     w->how.lease = values.lease;
+    w->session->log_format = (log_format)values.log_format;
+    service_prepare(&w->service, w->session);
     w->plan.timeout = values.timeout == 0 ? NEOQ_FOREVER : values.timeout;
     w->plan.kill_after = values.kill_after;
+    w->plan.memory = values.memory;
+    w->plan.cpu = whole_seconds(values.cpu);
     w->plan.snooze = values.snooze;
-    w->plan.keep_output = values.keep_output;
+    w->plan.keep_output = values.keep_output || values.commands;
     w->plan.output_to_stderr = w->session->json;
-    return child_prepare(&w->plan, w->session, argc - split - 1, argv + split + 1);
+    if (exit_status == EXIT_DONE)
+        exit_status = child_prepare(&w->plan, w->session, argc - split - 1, argv + split + 1, &values.env);
+    free(values.env.texts);
+    return exit_status;
 }
 
 static int run_work(session *s, int argc, char **argv)
@@ -474,8 +554,8 @@ static int run_work(session *s, int argc, char **argv)
 
 const command command_work = {
     .name = "work",
-    .arguments = "QUEUE[=N]... [OPTION]... -- COMMAND [ARG]...",
-    .summary = "Runs COMMAND once a job.",
+    .arguments = "QUEUE[=N]... [OPTION]... -- COMMAND [ARG]... | --commands [OPTION]...",
+    .summary = "Runs COMMAND once a job; with --commands, the jobs of neoq -- COMMAND.",
     .details =
         "QUEUE=N runs N programs at once for that queue; --concurrency is for those without a number.\n"
         "\n"
@@ -483,7 +563,9 @@ const command command_work = {
         "and\n"
         "wherever an ARG has {}; beside it are $NEOQ_JOB_ID, $NEOQ_QUEUE, $NEOQ_RETRIES and $NEOQ_DEADLINE (RFC "
         "3339,\n"
-        "empty if there is none). No shell sees them. $NEOQ_URL is not handed on.\n"
+        "empty if there is none). No shell sees them. Of the environment of neoq itself it gets PATH, HOME, USER,\n"
+        "LOGNAME, SHELL, LANG, LANGUAGE, LC_*, TZ, TERM and TMPDIR, and what --env names: no password of a "
+        "store.\n"
         "\n"
         "Its exit status says what becomes of the job:\n"
         "  0     done\n"
@@ -492,6 +574,11 @@ const command command_work = {
         "  76    failed, and the whole queue slows down for a while\n"
         "  else  failed, as when it is killed by a signal: retried by the job's policy; the last of its standard\n"
         "        error becomes the job's error\n"
+        "\n"
+        "With --commands the job itself is the command (neoq help -- --). Its exit status has no meaning but 0 and "
+        "not "
+        "0,\n"
+        "nothing stands on its standard input, and all that it writes is kept.\n"
         "\n"
         "Each program has a process group of its own; what is left of the group when the program ends is killed.\n"
         "\n"
@@ -503,6 +590,15 @@ const command command_work = {
         "stopped\n"
         "before. With --json it prints an object for each run that ended, and the totals last; the program's own\n"
         "standard output then goes to standard error.\n"
+        "\n"
+        "--log-format logfmt and json have the keys time, level and msg, and of a run that ended (which -v tells) "
+        "queue, "
+        "job, outcome, seconds, retries, state and error. A program's standard error is logged a line an event, with "
+        "queue, job and stream.\n"
+        "\n"
+        "As a service of systemd (Type=notify) it tells when it is ready, its counts, and that it stops; with "
+        "WatchdogSec= it gives a sign of life as long as it renews its lease and asks the store for jobs. Allow more "
+        "than twice the 30 seconds that a store may take to answer. The unit neoq-work@.service is an example.\n"
         "\n"
         "Ctrl-C or SIGTERM: takes no more jobs, and ends when the running ones have. A second one ends them, with\n"
         "SIGTERM and after --kill-after SIGKILL; their jobs go back to the queue at no cost. A third kills at once.",

@@ -8,6 +8,7 @@
 
 #include "child.h"
 #include "report.h"
+#include "service.h"
 
 #include <stdatomic.h>
 
@@ -23,6 +24,7 @@ typedef struct work {
     neoq_options how;
     child_plan plan;
     report report;
+    service service;
     bool until_empty, summary;
 
     pthread_mutex_t lock;   /* of what follows */

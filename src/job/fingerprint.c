@@ -15,6 +15,7 @@
 #include <openssl/md5.h>
 
 #include "base/buffer.h"
+#include "base/error.h"
 #include "base/json.h"
 
 _Static_assert(MD5_DIGEST_LENGTH == 16, "a fingerprint is 16 bytes");
@@ -42,7 +43,8 @@ int nq_fingerprint_bytes(const char *queue, const void *payload, size_t size, ui
         MD5((const unsigned char *)text.data, text.size, out);
     if (!fits)
         nq_buffer_free(&text);
-    return status;
+    return status == NEOQ_OK ? status
+                             : nq_fail(status, "no memory for the fingerprint of %zu bytes of payload", size);
 }
 
 int nq_fingerprint(const char *queue, const void *payload, size_t size, char out[NQ_FINGERPRINT_SIZE])

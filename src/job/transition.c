@@ -15,7 +15,8 @@ const char *nq_outcome_word(nq_outcome outcome)
     case NQ_EXPIRED: return "discarded";
     case NQ_TIMEOUT: return "timeout";
     case NQ_CANCELLED: return "cancelled";
-    case NQ_CRASHED: return "crashed";
+    case NQ_CRASHED:
+    case NQ_POISONED: return "crashed";
     case NQ_LOST: return "lost";
     case NQ_RELEASED: return "released";
     }
@@ -69,7 +70,7 @@ static void fail(const neoq_job *job, const nq_transition_input *input, neoq_set
     if (input->outcome == NQ_RETRY_IN)
         wait = input->wait;
     /* A first crash may be the machine's fault, not the job's: it waits for nothing. */
-    if (input->outcome == NQ_LOST && job->retries == 0)
+    if ((input->outcome == NQ_LOST || input->outcome == NQ_CRASHED) && job->retries == 0)
         wait = 0;
     settlement->state = NEOQ_RETRYING;
     settlement->run_after = instant_after(input->now, wait);
@@ -95,6 +96,7 @@ void nq_transition(const neoq_job *job, const nq_transition_input *input, neoq_s
     case NQ_DISCARDED:
     case NQ_EXPIRED:
     case NQ_CANCELLED:
+    case NQ_POISONED:
         settlement->state = NEOQ_DEAD;
         settlement->keep_until = nq_keep_until(input->now, input->dead_retention);
         return;

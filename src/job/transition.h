@@ -27,8 +27,9 @@ typedef enum nq_outcome {
     NQ_EXPIRED, /* past its deadline: not run, or stopped */
     NQ_CANCELLED,
     NQ_CRASHED,
-    NQ_LOST,    /* its worker is gone */
-    NQ_RELEASED /* given back unfinished, at no cost */
+    NQ_POISONED, /* crashed once more than is borne */
+    NQ_LOST,     /* its worker is gone */
+    NQ_RELEASED  /* given back unfinished, at no cost */
 } nq_outcome;
 
 /* The word for it in a run's history: "failed". */

@@ -45,8 +45,17 @@ int nq_enqueued_words(const neoq_job *job, const neoq_enqueued *result)
     if (result->status == NEOQ_EDUPLICATE)
         return nq_fail(NEOQ_EDUPLICATE, "queue \"%s\": job %s with the same fingerprint is unfinished", job->queue,
                        result->id);
+    if (result->status == NEOQ_EUNSUPPORTED)
+        return nq_fail(
+            NEOQ_EUNSUPPORTED,
+            "queue \"%s\": job %s with the same fingerprint has ended and is kept, and this store has room "
+            "for one: retry or delete it",
+            job->queue, result->id);
     if (result->status == NEOQ_EFULL)
         return nq_fail(NEOQ_EFULL, "queue \"%s\" is at its capacity", job->queue);
+    if (result->status == NEOQ_EUNKNOWN)
+        return nq_fail(NEOQ_EUNKNOWN, "queue \"%s\": job %s may be stored, or have been refused; the answer was lost",
+                       job->queue, result->id);
     return result->status;
 }
 
@@ -95,7 +104,7 @@ int nq_enqueue_one(neoq *nq, const neoq_job *job, char *id, nq_put put, void *wh
     if (status != NEOQ_OK)
         return status;
     if (id && (result.status == NEOQ_OK || result.status == NEOQ_EDUPLICATE))
-        memcpy(id, result.id, 37);
+        snprintf(id, NEOQ_ID_SIZE, "%s", result.id);
     return nq_enqueued_words(&prepared, &result);
 }
 
@@ -109,7 +118,7 @@ static int put_in_store(neoq *nq, void *where, const neoq_job *job, neoq_enqueue
 
 int neoq_enqueue(neoq *nq, const neoq_job *job, char *id)
 {
-    int status = nq_usable(nq);
+    int status = nq_usable_to_enqueue(nq);
     return status == NEOQ_OK ? nq_enqueue_one(nq, job, id, put_in_store, NULL) : status;
 }
 
@@ -142,7 +151,7 @@ static void refuse_all(neoq_enqueued *results, size_t count, size_t bad, int sta
 
 int neoq_enqueue_many(neoq *nq, const neoq_job *jobs, size_t count, neoq_enqueued *results)
 {
-    int status = nq_usable(nq);
+    int status = nq_usable_to_enqueue(nq);
     if (status != NEOQ_OK)
         return status;
     if (count == 0)

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "runtime/runtime.h"
 
 enum { MUCH = 256 /* finished runs: enough for a trip beside another */ };
@@ -20,16 +21,16 @@ enum { MUCH = 256 /* finished runs: enough for a trip beside another */ };
 
 /* Runs that the queue could take now: its free slots, and what it gets through in NQ_PREFETCH_MS besides. A queue of
  * long jobs so claims no more than it can start; one of very short jobs is not held up by round trips. */
-static size_t appetite(const nq_queue *queue)
+static size_t appetite(const neoq *nq, const nq_queue *queue)
 {
     size_t busy = (size_t)queue->running + queue->local.count;
-    size_t most = (size_t)queue->handler.concurrency + queue->ahead;
+    size_t slots = (size_t)nq_turns_slots(nq, queue), most = slots > 0 ? slots + queue->ahead : 0;
     if (most > NQ_AHEAD_MAX)
-        most = NQ_AHEAD_MAX > queue->handler.concurrency ? NQ_AHEAD_MAX : (size_t)queue->handler.concurrency;
+        most = NQ_AHEAD_MAX > slots ? NQ_AHEAD_MAX : slots;
     /* Half empty before it is filled up: else each finished job would make a round trip of its own. */
     if (queue->ahead > 0 && queue->local.count > most / 2)
         return 0;
-    size_t room = most > busy ? most - busy : 0;
+    size_t room = most > busy && !queue->away ? most - busy : 0;
     return room < NQ_BATCH_MAX ? room : NQ_BATCH_MAX;
 }
 
@@ -49,7 +50,7 @@ static void measure(nq_queue *queue, int64_t steady)
 bool nq_saturated(const neoq *nq)
 {
     for (const nq_queue *queue = nq->queues; queue; queue = queue->next)
-        if (appetite(queue) > 0)
+        if (appetite(nq, queue) > 0)
             return false;
     return true;
 }
@@ -63,7 +64,7 @@ bool nq_exchange_useful(const neoq *nq, int64_t steady)
     if (nq->finished.count > 0)
         return true;
     for (const nq_queue *queue = nq->phase == NQ_OPEN ? nq->queues : NULL; queue; queue = queue->next)
-        if (queue->hungry && appetite(queue) > 0)
+        if (queue->hungry && appetite(nq, queue) > 0)
             return true;
     return false;
 }
@@ -76,7 +77,7 @@ bool nq_exchange_pressing(const neoq *nq, int64_t steady)
         return true;
     for (const nq_queue *queue = nq->phase == NQ_OPEN ? nq->queues : NULL; queue && nq->exchanging == 0;
          queue = queue->next)
-        if (queue->hungry && !queue->asking && appetite(queue) >= MUCH)
+        if (queue->hungry && !queue->asking && appetite(nq, queue) >= MUCH)
             return true;
     return false;
 }
@@ -86,8 +87,10 @@ bool nq_exchange_pressing(const neoq *nq, int64_t steady)
 /* The buffers of a round trip, kept from one to the next. */
 struct nq_trip {
     bool under_way, beside; /* beside: another was under way meanwhile */
+    int64_t began;          /* steady */
     neoq_exchange x;
     nq_run_list settling;
+    nq_run_list spare;  /* memory for runs: what is claimed must not be lost for want of it */
     nq_queue **asked;   /* of each claim */
     nq_run_list *taken; /* what it got */
     neoq_claim *claims;
@@ -128,6 +131,10 @@ void nq_trips_free(neoq *nq)
         free(t->claims);
         free(t->x.runs);
         free(t->x.settlements);
+        for (neoq_ctx *ctx; (ctx = t->spare.head) != NULL;) {
+            nq_list_remove(&t->spare, ctx);
+            free(ctx);
+        }
     }
     free(nq->trips);
 }
@@ -150,20 +157,22 @@ static size_t plan_claim(const neoq *nq, nq_queue *queue, const nq_queue *want, 
     if (!queue->hungry || queue->asking)
         return 0;
     measure(queue, steady);
-    return appetite(queue);
+    return appetite(nq, queue);
 }
 
-/* Up to a batch. Where there are more queues than fit in, the next trip begins with those that were left out. */
+/* Up to a batch. Where there are more queues than fit in, the next trip begins with those that were left out. If weightier
+ * ones come first, lighter ones are asked for when those have said that they have nothing. */
 static size_t plan_claims(neoq *nq, trip *t, nq_queue *want)
 {
     size_t room = 0;
+    int asked = 0; /* the weight of those */
     int64_t steady = nq->clock->steady(nq->clock);
     /* What falls due may be any queue's, and this trip makes it ready. */
     for (nq_queue *queue = nq->queues; queue && steady >= nq->due; queue = queue->next)
         queue->hungry = true;
     if (!nq->queues || nq->phase != NQ_OPEN || !nq->joined)
         return 0;
-    nq_queue *first = nq->asks_next ? nq->asks_next : nq->queues, *queue = first;
+    nq_queue *first = nq->asks_next && !nq->strict ? nq->asks_next : nq->queues, *queue = first;
     do {
         size_t limit = plan_claim(nq, queue, want, steady);
         if (limit > 0) {
@@ -173,8 +182,10 @@ static size_t plan_claims(neoq *nq, trip *t, nq_queue *want)
             queue->hungry = false; /* a hint that comes while the store is asked sets it again */
             room += limit;
         }
+        if (queue->asking)
+            asked = queue->handler.weight;
         queue = queue->next ? queue->next : nq->queues;
-    } while (queue != first && room < NQ_BATCH_MAX);
+    } while (queue != first && room < NQ_BATCH_MAX && !(nq->strict && queue->handler.weight < asked));
     nq->asks_next = queue;
     return room;
 }
@@ -235,6 +246,21 @@ static bool plan(neoq *nq, trip *t, nq_queue *want)
            grow((void **)&t->x.settlements, &t->settlement_room, t->settling.count, sizeof *t->x.settlements);
 }
 
+/* Memory for all runs that may come. The mutex is not held: there may be a thousand. */
+static bool reserve_runs(trip *t)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < t->x.claim_count; i++)
+        most += t->claims[i].limit;
+    while (t->spare.count < most) {
+        neoq_ctx *ctx = malloc(sizeof *ctx);
+        if (!ctx)
+            return false;
+        nq_list_add(&t->spare, ctx);
+    }
+    return true;
+}
+
 static void settle_plan(neoq *nq, trip *t)
 {
     neoq_time now = t->settling.count > 0 ? nq_now(nq) : 0;
@@ -247,7 +273,7 @@ static void settle_plan(neoq *nq, trip *t)
 /* A run that was finished in the user's transaction is refused by the store exactly if that committed. */
 static bool settled_elsewhere(const neoq_ctx *ctx, neoq_settlement *s)
 {
-    if (!ctx->in_transaction || s->status != NEOQ_ELOST || atomic_load(&ctx->stop) == NQ_LOST)
+    if (!ctx->in_transaction || s->status != NEOQ_ELOST || atomic_load(ctx->stop) == NQ_LOST)
         return false;
     s->status = NEOQ_OK;
     s->state = NEOQ_DONE;
@@ -289,22 +315,23 @@ static void report(neoq *nq, const trip *t)
         const neoq_job *job = &ctx->claimed.job;
         settled_elsewhere(ctx, s);
         if (s->status == NEOQ_ELOST) {
-            nq_log(nq, NEOQ_LOG_WARN, "job %s (queue %s): run %lld was lost to another worker; its end is dropped",
-                   job->id, job->queue, (long long)job->epoch);
+            nq_log(&nq->options, NEOQ_LOG_WARN,
+                   "job %s (queue %s): run %lld was lost to another worker; its end is dropped", job->id, job->queue,
+                   (long long)job->epoch);
             continue;
         }
         if (s->state == NEOQ_DEAD)
-            nq_log(nq, NEOQ_LOG_ERROR, "job %s (queue %s) is dead after run %lld: %s", job->id, job->queue,
+            nq_log(&nq->options, NEOQ_LOG_ERROR, "job %s (queue %s) is dead after run %lld: %s", job->id, job->queue,
                    (long long)job->epoch, s->error ? s->error : "");
         else if (s->state == NEOQ_RETRYING)
-            nq_log(nq, NEOQ_LOG_WARN, "job %s (queue %s) failed, to be run again: %s", job->id, job->queue,
+            nq_log(&nq->options, NEOQ_LOG_WARN, "job %s (queue %s) failed, to be run again: %s", job->id, job->queue,
                    s->error ? s->error : "");
         if (nq->observer && ctx->queue)
             observe(nq, t, ctx, s);
     }
 }
 
-/* Makes what was claimed into runs, claim by claim. The mutex is not held: there may be a thousand. */
+/* Makes what was claimed into runs, claim by claim. The mutex is not held. */
 static void make_runs(neoq *nq, trip *t)
 {
     int64_t steady = t->x.run_count > 0 ? nq->clock->steady(nq->clock) : 0;
@@ -316,12 +343,13 @@ static void make_runs(neoq *nq, trip *t)
         /* Runs come in the order of the claims. */
         while (q < t->x.claim_count && strcmp(t->asked[q]->name, claimed->job.queue) != 0)
             q++;
-        neoq_ctx *ctx = q < t->x.claim_count ? nq_run_make(nq, t->asked[q], claimed) : NULL;
-        if (!ctx) {
-            /* Without memory for it, the run is left to the lease: it will be lost, and retried. */
+        neoq_ctx *ctx = t->spare.head;
+        if (q == t->x.claim_count || !ctx) { /* a store that gives what nobody asked it for */
             nq->backend->release(nq->store, claimed);
             continue;
         }
+        nq_list_remove(&t->spare, ctx);
+        nq_run_init(ctx, nq, t->asked[q], claimed);
         ctx->claimed_at = steady;
         nq_list_add(&t->taken[q], ctx);
     }
@@ -329,8 +357,9 @@ static void make_runs(neoq *nq, trip *t)
 
 static void take_in_runs(neoq *nq, trip *t)
 {
-    /* The lease was lost beside this trip. */
-    bool stale = t->x.worker && (!nq->joined || strcmp(t->worker, nq->worker.id) != 0);
+    /* The lease was lost beside this trip; or nothing is to begin any more. */
+    bool lost = t->x.worker && (!nq->joined || strcmp(t->worker, nq->worker.id) != 0);
+    bool unwanted = lost || nq->phase != NQ_OPEN;
     for (size_t i = 0; i < t->x.claim_count; i++) {
         if (t->taken[i].count >= t->claims[i].limit)
             t->asked[i]->hungry = true;
@@ -339,7 +368,7 @@ static void take_in_runs(neoq *nq, trip *t)
         nq_turns_join(nq, t->asked[i]);
         nq_list_splice(&t->asked[i]->local, &t->taken[i]);
         nq_turns_update(nq, t->asked[i]);
-        if (stale)
+        if (unwanted)
             nq_release_local(nq, t->asked[i]);
     }
 }
@@ -449,10 +478,20 @@ static trip *begin_trip(neoq *nq)
     while (t->under_way)
         t++;
     t->under_way = true;
+    t->began = nq->clock->steady(nq->clock);
     nq->exchanging++;
     for (int i = 0; i < nq->lanes; i++)
         nq->trips[i].beside = nq->trips[i].under_way && nq->exchanging > 1;
     return t;
+}
+
+int64_t nq_exchange_began(const neoq *nq)
+{
+    int64_t began = INT64_MAX;
+    for (int i = 0; i < nq->lanes; i++)
+        if (nq->trips[i].under_way && nq->trips[i].began < began)
+            began = nq->trips[i].began;
+    return began;
 }
 
 static void end_trip(neoq *nq, trip *t)
@@ -469,10 +508,10 @@ static void end_trip(neoq *nq, trip *t)
 static void tell_of_store(const neoq *nq, int status, int failures)
 {
     if (status != NEOQ_OK && failures == 0)
-        nq_log(nq, NEOQ_LOG_ERROR, "the store fails (%s), to be tried again: %s", neoq_status_name(status),
+        nq_log(&nq->options, NEOQ_LOG_ERROR, "the store fails (%s), to be tried again: %s", neoq_status_name(status),
                neoq_error_message());
     else if (status == NEOQ_OK && failures > 0)
-        nq_log(nq, NEOQ_LOG_INFO, "the store works again");
+        nq_log(&nq->options, NEOQ_LOG_INFO, "the store works again");
 }
 
 int nq_exchange(neoq *nq, nq_queue *want)
@@ -483,7 +522,7 @@ int nq_exchange(neoq *nq, nq_queue *want)
     int settling = (int)t->settling.count;
     pthread_mutex_unlock(&nq->mutex);
     int status = nq_fail(NEOQ_ENOMEM, "no memory for a round trip to the store");
-    if (planned) {
+    if (planned && reserve_runs(t)) {
         settle_plan(nq, t);
         status = nq->backend->exchange(nq->store, &t->x);
     }
@@ -526,6 +565,17 @@ void nq_end_run(neoq_ctx *ctx, nq_end end)
     ctx->queue->window_runs++;
     ctx->end = end;
     nq_list_add(&nq->finished, ctx);
+}
+
+void nq_give_up(neoq_ctx *ctx, nq_end end)
+{
+    ctx->abandoned = true;
+    ctx->refs = 2;
+    if (!ctx->queue->stepped) {
+        ctx->nq->threads--;
+        ctx->nq->strays++;
+    }
+    nq_end_run(ctx, end);
 }
 
 void nq_drop_finished(neoq *nq)

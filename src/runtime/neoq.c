@@ -5,7 +5,6 @@
  */
 #include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,15 +13,17 @@
 
 #include "backend/memory/memory.h"
 #include "backend/postgres/postgres.h"
+#include "backend/redis/redis.h"
 #include "backend/sqlite/sqlite.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "job/job.h"
 #include "runtime/runtime.h"
 
 /* ---- backends --------------------------------------------------------------------------- */
 
-#define POSSIBLE_URLS "\"memory:\", \"sqlite:PATH\" and \"postgres://...\" are possible"
+#define POSSIBLE_URLS "\"memory:\", \"sqlite:PATH\", \"postgres://...\" and \"redis://...\" are possible"
 
 static const neoq_backend *const built_in[] = {&nq_memory_backend, &nq_sqlite_backend};
 
@@ -37,7 +38,9 @@ static const neoq_backend *find_backend(const char *url)
 {
     const char *colon = strchr(url, ':');
     size_t size = colon ? (size_t)(colon - url) : 0;
-    const neoq_backend *found = nq_is_postgres(url) ? &nq_postgres_backend : NULL;
+    const neoq_backend *found = nq_is_postgres(url) ? &nq_postgres_backend
+                                : nq_is_redis(url)  ? &nq_redis_backend
+                                                    : NULL;
     for (size_t i = 0; size > 0 && i < sizeof built_in / sizeof *built_in; i++)
         if (strncmp(built_in[i]->scheme, url, size) == 0 && !built_in[i]->scheme[size])
             found = built_in[i];
@@ -47,6 +50,11 @@ static const neoq_backend *find_backend(const char *url)
             found = registered.backends[i];
     pthread_mutex_unlock(&registered.mutex);
     return found;
+}
+
+const neoq_backend *neoq_find_backend(const char *url)
+{
+    return url ? find_backend(url) : NULL;
 }
 
 /* How much of a URL may be shown: no further than its scheme. */
@@ -135,31 +143,23 @@ static int fill_options(neoq_options *o)
 
 /* ---- log -------------------------------------------------------------------------------- */
 
-void nq_log(const neoq *nq, neoq_log_level level, const char *format, ...)
-{
-    if (level > nq->options.log_level)
-        return;
-    static const char *const names[] = {"", "error", "warning", "info", "debug"};
-    char message[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
-    va_end(args);
-    if (nq->options.log)
-        nq->options.log(level, message, nq->options.log_arg);
-    else
-        fprintf(stderr, "neoq: %s: %s\n", names[level], message);
-}
-
 /* ---- open and close --------------------------------------------------------------------- */
 
-int nq_usable(const neoq *nq)
+int nq_usable_to_enqueue(const neoq *nq)
 {
     if (!nq)
         return nq_fail(NEOQ_EINVAL, "the neoq is NULL");
     if (*(volatile uint32_t *)nq->parent == 0)
         return nq_fail(NEOQ_ESTATE, "this neoq was opened before fork(): open one of this process's own");
     return NEOQ_OK;
+}
+
+int nq_usable(const neoq *nq)
+{
+    int status = nq_usable_to_enqueue(nq);
+    if (status == NEOQ_OK && nq->apart)
+        return nq_fail(NEOQ_ESTATE, "in the process of a NEOQ_PROCESS handler, this neoq can only enqueue");
+    return status;
 }
 
 /* A clock of virtual time was moved: nobody who sleeps can tell. */
@@ -186,12 +186,13 @@ static neoq *make(const neoq_options *options, const neoq_clock *clock, bool by_
     nq->by_hand = by_hand;
     nq->phase = NQ_OPEN;
     nq->refs = 1;
-    nq->stop_fd = -1;
+    nq->stop_fd = nq->step_fd = -1;
     nq->stop_until = INT64_MAX;
     atomic_init(&nq->counter, clock->random(clock) >> 32);
     pthread_mutex_init(&nq->mutex, NULL);
     nq_cond_init(&nq->idle);
     nq_cond_init(&nq->ticking);
+    nq_cond_init(&nq->resting);
     nq_cond_init(&nq->ended);
     return nq;
 }
@@ -199,13 +200,13 @@ static neoq *make(const neoq_options *options, const neoq_clock *clock, bool by_
 static void destroy(neoq *nq)
 {
     nq_clock_unsubscribe(nq->clock, nq);
-    if (nq->store)
-        nq->backend->close(nq->store);
     while (nq->queues) {
         nq_queue *queue = nq->queues;
         nq->queues = queue->next;
-        free(queue);
+        nq_queue_free(queue);
     }
+    if (nq->store)
+        nq->backend->close(nq->store);
     free(nq->turns);
     while (nq->own_schedules) {
         nq_own_schedule *schedule = nq->own_schedules;
@@ -214,11 +215,14 @@ static void destroy(neoq *nq)
     }
     if (nq->stop_fd >= 0)
         close(nq->stop_fd);
+    if (nq->step_fd >= 0)
+        close(nq->step_fd);
     nq_trips_free(nq);
     munmap(nq->parent, (size_t)sysconf(_SC_PAGESIZE));
     pthread_mutex_destroy(&nq->mutex);
     pthread_cond_destroy(&nq->idle);
     pthread_cond_destroy(&nq->ticking);
+    pthread_cond_destroy(&nq->resting);
     pthread_cond_destroy(&nq->ended);
     free(nq);
 }
@@ -271,6 +275,7 @@ int nq_open(neoq **out, const char *url, const neoq_options *options, const neoq
     status = nq_trips_make(nq);
     if (status == NEOQ_OK)
         status = backend->open(&nq->store, &config);
+    nq->strict = status == NEOQ_OK && NQ_OFFERS(backend, strict) && backend->strict(nq->store);
     nq->options.schema = NULL; /* the caller's string; the store has made of it what it needs */
     if (status == NEOQ_OK)
         status = nq_clock_subscribe(clock, clock_moved, nq);
@@ -293,7 +298,7 @@ void neoq_close(neoq *nq)
     if (!nq || nq_usable(nq) != NEOQ_OK)
         return;
     if (nq_run_current(nq)) {
-        nq_log(nq, NEOQ_LOG_ERROR, "neoq_close() was called by a handler that runs under it: ignored");
+        nq_log(&nq->options, NEOQ_LOG_ERROR, "neoq_close() was called by a handler that runs under it: ignored");
         return;
     }
     neoq_shutdown(nq, 0);
@@ -380,6 +385,7 @@ void nq_wake_all(neoq *nq)
     pthread_mutex_lock(&nq->mutex);
     pthread_cond_broadcast(&nq->idle);
     pthread_cond_broadcast(&nq->ticking);
+    pthread_cond_broadcast(&nq->resting);
     pthread_cond_broadcast(&nq->ended);
     pthread_mutex_unlock(&nq->mutex);
     nq->backend->wake(nq->store);

@@ -13,7 +13,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/utf8.h"
-#include "runtime/runtime.h"
+#include "runtime/children.h"
+#include "runtime/process.h"
 
 enum { ERROR_MAX = 511, RESULT_MAX = 16 << 20 };
 
@@ -25,21 +26,24 @@ neoq_ctx *nq_run_current(const neoq *nq)
     return current && current->nq == nq ? current : NULL;
 }
 
-neoq_ctx *nq_run_make(neoq *nq, nq_queue *queue, const neoq_claimed *claimed)
+neoq_ctx *nq_run_enter(neoq_ctx *ctx)
 {
-    neoq_ctx *ctx = malloc(sizeof *ctx);
-    if (!ctx)
-        return NULL;
+    neoq_ctx *outer = current;
+    current = ctx;
+    return outer;
+}
+
+void nq_run_init(neoq_ctx *ctx, neoq *nq, nq_queue *queue, const neoq_claimed *claimed)
+{
     *ctx = (neoq_ctx){
         .nq = nq,
         .queue = queue,
         .claimed = *claimed,
         .refs = 1,
         .expires = INT64_MAX,
-        .stop = 0,
+        .stop = &ctx->own_stop,
         .cancel_fd = -1,
     };
-    return ctx;
 }
 
 void nq_run_free(neoq_ctx *ctx)
@@ -86,10 +90,9 @@ void nq_list_splice(nq_run_list *list, nq_run_list *from)
 int nq_run_handler(neoq_ctx *ctx)
 {
     neoq *nq = ctx->nq;
-    neoq_ctx *outer = current; /* by hand, a handler may work another job */
-    current = ctx;
+    neoq_ctx *outer = nq_run_enter(ctx); /* by hand, a handler may work another job */
     int returned = ctx->queue->handler.handle(ctx, ctx->queue->handler.arg);
-    current = outer;
+    nq_run_enter(outer);
     /* A handler that forked came back here twice. The child has no business in the parent's store. */
     if (*(volatile uint32_t *)nq->parent == 0)
         _exit(70);
@@ -108,11 +111,13 @@ static void signal_fd(int fd)
 void nq_run_stop(neoq_ctx *ctx, nq_outcome why)
 {
     int none = 0;
-    if (!atomic_compare_exchange_strong(&ctx->stop, &none, (int)why))
+    if (!atomic_compare_exchange_strong(ctx->stop, &none, (int)why))
         return;
     int fd = atomic_load(&ctx->cancel_fd);
     if (fd >= 0)
         signal_fd(fd);
+    if (ctx->seat)
+        nq_children_press(ctx);
 }
 
 bool neoq_ctx_cancelled(const neoq_ctx *ctx)
@@ -120,7 +125,7 @@ bool neoq_ctx_cancelled(const neoq_ctx *ctx)
     if (!ctx)
         return false;
     /* By hand nobody else watches the time. */
-    return atomic_load(&ctx->stop) != 0 ||
+    return atomic_load(ctx->stop) != 0 ||
            (ctx->nq->by_hand && ctx->nq->clock->steady(ctx->nq->clock) >= ctx->expires);
 }
 
@@ -131,7 +136,7 @@ int neoq_ctx_cancel_fd(neoq_ctx *ctx)
     int fd = atomic_load(&ctx->cancel_fd);
     if (fd >= 0)
         return fd;
-    fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    fd = ctx->nq->apart ? nq_child_cancel_fd(ctx->nq->store) : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0) {
         nq_fail(NEOQ_EBACKEND, "no descriptor for the cancellation of job %s: %s", ctx->claimed.job.id,
                 strerror(errno));
@@ -143,7 +148,7 @@ int neoq_ctx_cancel_fd(neoq_ctx *ctx)
         return before;
     }
     /* Whoever stops the run sets `stop` before it looks for a descriptor; so one of the two sees the other. */
-    if (atomic_load(&ctx->stop) != 0)
+    if (atomic_load(ctx->stop) != 0)
         signal_fd(fd);
     return fd;
 }
@@ -153,7 +158,7 @@ neoq_duration neoq_ctx_remaining(const neoq_ctx *ctx)
     if (!ctx || ctx->expires == INT64_MAX)
         return NEOQ_FOREVER;
     int64_t left = ctx->expires - ctx->nq->clock->steady(ctx->nq->clock);
-    return left > 0 && atomic_load(&ctx->stop) == 0 ? left : 0;
+    return left > 0 && atomic_load(ctx->stop) == 0 ? left : 0;
 }
 
 const neoq_job *neoq_ctx_job(const neoq_ctx *ctx)
@@ -292,8 +297,7 @@ int neoq_set_progress(neoq_ctx *ctx, int percent, const char *note)
 
 /* ---- what its return means -------------------------------------------------------------- */
 
-static char *make_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static char *make_text(const char *format, ...)
+char *nq_text(const char *format, ...)
 {
     char *text = malloc(ERROR_MAX + 1);
     va_list args;
@@ -307,12 +311,11 @@ static char *make_text(const char *format, ...)
 nq_end nq_run_stopped_end(neoq_ctx *ctx, nq_outcome why)
 {
     switch (why) {
-    case NQ_CANCELLED: return (nq_end){NQ_CANCELLED, 0, make_text("cancelled")};
+    case NQ_CANCELLED: return (nq_end){NQ_CANCELLED, 0, nq_text("cancelled")};
     case NQ_TIMEOUT:
-        return (
-            nq_end){NQ_TIMEOUT, 0,
-                    make_text("the run exceeded its timeout of %.3f s", (double)ctx->queue->handler.timeout / 1e6)};
-    case NQ_EXPIRED: return (nq_end){NQ_EXPIRED, 0, make_text("the job's deadline passed while it ran")};
+        return (nq_end){NQ_TIMEOUT, 0,
+                        nq_text("the run exceeded its timeout of %.3f s", (double)ctx->queue->handler.timeout / 1e6)};
+    case NQ_EXPIRED: return (nq_end){NQ_EXPIRED, 0, nq_text("the job's deadline passed while it ran")};
     default: return (nq_end){why, 0, NULL};
     }
 }
@@ -320,10 +323,10 @@ nq_end nq_run_stopped_end(neoq_ctx *ctx, nq_outcome why)
 nq_end nq_run_verdict(neoq_ctx *ctx, int returned)
 {
     const neoq *nq = ctx->nq;
-    int stop = atomic_load(&ctx->stop);
+    int stop = atomic_load(ctx->stop);
     if (ctx->in_transaction)
         /* If the user's transaction committed, the store refuses this, and all is well: see settled_elsewhere(). */
-        return (nq_end){NQ_FAILED, 0, make_text("the transaction in which the run was finished did not commit")};
+        return (nq_end){NQ_FAILED, 0, nq_text("the transaction in which the run was finished did not commit")};
     if (stop == NQ_CANCELLED)
         return nq_run_stopped_end(ctx, NQ_CANCELLED);
     if (nq->by_hand && nq->clock->steady(nq->clock) >= ctx->expires)
@@ -334,10 +337,10 @@ nq_end nq_run_verdict(neoq_ctx *ctx, int returned)
         nq_end said = ctx->said;
         ctx->said.error = NULL;
         if (!said.error && said.outcome != NQ_SNOOZED)
-            said.error = make_text("the handler failed without a word");
+            said.error = nq_text("the handler failed without a word");
         return said;
     }
     if (returned == NEOQ_EFAILED)
-        return (nq_end){NQ_FAILED, 0, make_text("the handler failed without a word")};
-    return (nq_end){NQ_FAILED, 0, make_text("the handler returned %d", returned)};
+        return (nq_end){NQ_FAILED, 0, nq_text("the handler failed without a word")};
+    return (nq_end){NQ_FAILED, 0, nq_text("the handler returned %d", returned)};
 }

@@ -7,8 +7,8 @@
  *
  *   store --claim--> queue->local --> running --> nq->finished --settle--> store
  *
- * Threads of a neoq: executors, which run handlers and, between two runs, do the round trips to the store; and the
- * ticker, which keeps the lease and watches the time. Whoever has nothing to run does the next useful thing: a round
+ * Threads of a neoq: executors, which run handlers and, between two runs, do the round trips to the store; the ticker,
+ * which watches the time; and the heart, which keeps the lease. Whoever has nothing to run does the next useful thing: a round
  * trip if there is something to settle or to claim, waiting in the store if nobody waits there, sleeping otherwise.
  * So a job that arrives at an idle worker is claimed and run by the very thread that the store wakes.
  */
@@ -40,6 +40,10 @@ typedef struct nq_end {
     char *error; /* owned */
 } nq_end;
 
+/* The child processes of a queue with NEOQ_PROCESS, and the place of one of them: children.h. */
+typedef struct nq_children nq_children;
+typedef struct nq_seat nq_seat;
+
 /* One run of one job, from claim to settlement. */
 struct neoq_ctx {
     struct neoq *nq;
@@ -50,9 +54,12 @@ struct neoq_ctx {
     int64_t expires;              /* steady; INT64_MAX = never */
     int64_t claimed_at;           /* steady */
     nq_outcome expiry;            /* what its expiry means: NQ_TIMEOUT or NQ_EXPIRED */
-    atomic_int stop;              /* why ctx is cancelled: an nq_outcome; 0 = it is not */
-    atomic_int cancel_fd;         /* -1 = not asked for */
-    bool abandoned;               /* its end was decided while the handler went on */
+    atomic_int *stop; /* why ctx is cancelled: an nq_outcome; 0 = it is not. own_stop, or its child's too */
+    atomic_int own_stop;
+    atomic_int cancel_fd; /* -1 = not asked for */
+    bool abandoned;       /* its end was decided while the handler went on */
+    nq_seat *seat;        /* of the child that it runs in; NULL = it runs in a thread */
+    int pressed;          /* nq->mutex: steps taken to end it there (children.c) */
     nq_end end;
 
     /* What the handler said; its thread's alone until the handler returns. */
@@ -75,9 +82,12 @@ typedef struct nq_queue {
     struct nq_queue *next;
     neoq_handler handler; /* defaults filled in; queue points to name */
     char name[201];
-    nq_run_list local;      /* claimed, not begun */
-    int running;            /* begun, not ended or abandoned */
-    bool hungry;            /* the store may have jobs that were not asked for yet */
+    nq_children *children; /* NULL: handlers run in threads */
+    bool stepped;          /* or in neoq_step() */
+    bool away;         /* nobody stepped for so long that its runs went back: not claimed for until somebody does */
+    nq_run_list local; /* claimed, not begun */
+    int running;       /* begun, not ended or abandoned */
+    bool hungry;       /* the store may have jobs that were not asked for yet */
     struct nq_trip *asking; /* the round trip that claims for it: one at a time, so that runs come in order */
     double pass;            /* the least runs next, and rises by 1 / weight (turns.c) */
     int number;             /* in the order of starting */
@@ -106,6 +116,7 @@ struct neoq {
     neoq_options options; /* defaults filled in */
     const neoq_clock *clock;
     bool by_hand;                 /* testing: no threads, the test runs the jobs */
+    bool apart;                   /* it stands in for the host's in a child process: it can enqueue (child.c) */
     uint32_t *parent;             /* not 0; a page that a fork() empties in the child */
     atomic_uint_fast64_t counter; /* of ids */
     neoq_observer observer;
@@ -114,14 +125,18 @@ struct neoq {
     pthread_mutex_t mutex;
     pthread_cond_t idle;    /* executors sleep here */
     pthread_cond_t ticking; /* the ticker sleeps here */
+    pthread_cond_t resting; /* and here the heart, between two beats */
     pthread_cond_t ended;   /* signalled after each round trip, for whoever waits for runs to end */
     nq_phase phase;
     int refs; /* the user's, and one a thread */
 
-    nq_queue *queues;
+    bool strict;      /* weightier queues come first; else they take turns by weight */
+    nq_queue *queues; /* as they were started; if strict, the weightiest first */
     nq_queue **turns; /* a heap: queues with a run to begin and a free slot */
     size_t turn_count;
-    double pass; /* of the queue that had its turn last */
+    bool processes;   /* some queue runs its jobs in children */
+    double pass;      /* of the queue that had its turn last */
+    double step_pass; /* the same of those run by neoq_step() */
     nq_run_list running, finished;
     nq_queue *asks_next;   /* with it the next round trip begins to claim; NULL = the first */
     struct nq_trip *trips; /* as many as there are lanes */
@@ -143,7 +158,8 @@ struct neoq {
     int enders; /* threads that wait for `ended` */
 
     neoq_worker_info worker;
-    bool joined, ticker_runs, tending;
+    bool joined, ticker_runs, heart_runs, tending;
+    bool beating;                                              /* a beat is under way */
     int64_t ticker_until, next_beat, next_tend, next_schedule; /* steady */
     int64_t schedules_read;                                    /* steady */
     nq_own_schedule *own_schedules;
@@ -151,26 +167,33 @@ struct neoq {
     bool stopper;       /* a thread waits in neoq_shutdown() for the runs to end */
     bool forced;        /* and had to stop some of them */
     int stop_fd;        /* readable once shutdown began; -1 = nobody asked */
+    int step_fd;        /* readable while neoq_step() has something to do; -1 = nobody asked */
+    bool step_fd_is_up;
 };
 
 /* ---- neoq.c ----------------------------------------------------------------------------- */
 
+/* Whether the backend's table goes on to this operation; a table may be older than the library. */
+#define NQ_OFFERS(backend, operation)                                                                                \
+    ((backend)->size >= offsetof(neoq_backend, operation) + sizeof(backend)->operation &&                            \
+     (backend)->operation != NULL)
+
 /* The time by which jobs are enqueued, run and retried: the store's. */
 static inline neoq_time nq_now(const neoq *nq)
 {
-    bool own = nq->backend->size >= sizeof *nq->backend && nq->backend->now;
-    return own ? nq->backend->now(nq->store) : nq->clock->now(nq->clock);
+    return NQ_OFFERS(nq->backend, now) ? nq->backend->now(nq->store) : nq->clock->now(nq->clock);
 }
 
-/* NEOQ_OK, or why this neoq cannot be used: NULL, closed, or opened by the parent of this process. */
+/* NEOQ_OK, or why this neoq cannot be used: NULL, or opened by the parent of this process. */
 int nq_usable(const neoq *nq);
+/* The same of who only wants to enqueue, which a handler in a child process may, too. */
+int nq_usable_to_enqueue(const neoq *nq);
 /* The backend of a URL, and the options with every default filled in. caller is named in the words of a refusal. */
 int nq_look_up(const char *caller, const char *url, const neoq_options *options, const neoq_backend **backend,
                neoq_options *filled);
 int nq_open(neoq **out, const char *url, const neoq_options *options, const neoq_clock *clock, bool by_hand);
 void nq_ref(neoq *nq);   /* nq->mutex is held */
 void nq_unref(neoq *nq); /* nq->mutex is not held; the last one frees */
-void nq_log(const neoq *nq, neoq_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Runs start(nq) in a thread of neoq's own, with all signals blocked. nq->mutex is held; takes a reference. */
 int nq_spawn(neoq *nq, void (*start)(neoq *nq));
 void nq_wake_all(neoq *nq); /* every sleeper looks again; nq->mutex is not held */
@@ -202,17 +225,22 @@ int nq_finish_within(neoq_ctx *ctx, const neoq_backend *backend, const char *cal
 
 /* ---- run.c: one run --------------------------------------------------------------------- */
 
-neoq_ctx *nq_run_make(neoq *nq, nq_queue *queue, const neoq_claimed *claimed); /* NULL: no memory */
+/* In memory that nq_run_free() frees. */
+void nq_run_init(neoq_ctx *ctx, neoq *nq, nq_queue *queue, const neoq_claimed *claimed);
 /* Calls the handler in this thread. nq->mutex is not held. Returns what it returned. */
 int nq_run_handler(neoq_ctx *ctx);
 /* What the handler's return value and words mean. Its thread, after it returned. */
 nq_end nq_run_verdict(neoq_ctx *ctx, int returned);
+/* Words for an end, which owns them. */
+char *nq_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* How a run ends that was stopped for this reason. */
 nq_end nq_run_stopped_end(neoq_ctx *ctx, nq_outcome why);
-/* Cancels: ctx is told, and its fd becomes readable. First reason wins. Any thread. */
+/* Cancels: ctx is told, and its fd becomes readable. First reason wins. nq->mutex is held. */
 void nq_run_stop(neoq_ctx *ctx, nq_outcome why);
-/* The run whose handler runs in this thread, or NULL. */
+/* The run whose handler runs in this thread, or in a child that this thread serves; or NULL. */
 neoq_ctx *nq_run_current(const neoq *nq);
+/* From now on it is this one, or none. Returns which it was. */
+neoq_ctx *nq_run_enter(neoq_ctx *ctx);
 void nq_run_free(neoq_ctx *ctx);
 
 void nq_list_add(nq_run_list *list, neoq_ctx *ctx);
@@ -232,24 +260,34 @@ bool nq_saturated(const neoq *nq); /* no queue could take a run */
 int nq_exchange(neoq *nq, nq_queue *want);
 /* Ends a run that has begun: to be settled as `end` says. Takes over end.error. */
 void nq_end_run(neoq_ctx *ctx, nq_end end);
+/* The same while its handler goes on, in a thread that no longer counts. */
+void nq_give_up(neoq_ctx *ctx, nq_end end);
 /* Gives back what the queue claimed and has not begun. */
 void nq_release_local(neoq *nq, nq_queue *queue);
 /* Gives up what the store did not take before the end: the end of the lease gives those jobs back. */
 void nq_drop_finished(neoq *nq);
+/* steady: when the oldest round trip under way began; INT64_MAX = none is. nq->mutex is held. */
+int64_t nq_exchange_began(const neoq *nq);
 int nq_trips_make(neoq *nq);
 void nq_trips_free(neoq *nq);
 
 /* ---- turns.c: whose turn it is; nq->mutex is held ---------------------------------------- */
 
-int nq_turns_reserve(neoq *nq, size_t count);        /* room for so many queues */
-void nq_turns_update(neoq *nq, nq_queue *queue);     /* after a change of what waits or runs there */
-nq_queue *nq_turns_first(const neoq *nq);            /* NULL: none may begin a run */
+int nq_turns_reserve(neoq *nq, size_t count);    /* room for so many queues */
+void nq_turns_update(neoq *nq, nq_queue *queue); /* after a change of what waits or runs there */
+nq_queue *nq_turns_first(const neoq *nq);        /* NULL: none may begin a run */
+bool nq_turns_before(const neoq *nq, const nq_queue *a, const nq_queue *b);
+/* Runs of the queue that may be under way at once now: its concurrency, less what weightier queues take of it. */
+int nq_turns_slots(const neoq *nq, const nq_queue *queue);
 void nq_turns_take(neoq *nq, nq_queue *queue);       /* it begins a run */
 void nq_turns_join(const neoq *nq, nq_queue *queue); /* runs come in: one that had none does not save up its turns */
 
 /* ---- worker.c: queues and executors ----------------------------------------------------- */
 
 void nq_executor(neoq *nq);
+/* Runs the handler and takes in what came of it. nq->mutex is held before and after. False: the run was given up
+ * meanwhile. */
+bool nq_execute(neoq *nq, neoq_ctx *ctx);
 /* Sees to it that somebody is up for what there is to do. nq->mutex is held. */
 void nq_call_help(neoq *nq);
 /* The next run to begin, taken from its queue's local list and begun; NULL = none may begin. nq->mutex is held.
@@ -258,16 +296,31 @@ neoq_ctx *nq_begin_next(neoq *nq, nq_queue *queue);
 /* The store was changed by this process: sees to it that it is asked, if nobody waits there. Any thread, no mutex. */
 void nq_poke(neoq *nq);
 nq_queue *nq_find_queue(const neoq *nq, const char *name);
+/* neoq_start(), with what is to be done before the queue's first job: if it fails, nothing is started. */
+typedef int (*nq_before_start)(neoq *nq, void *arg);
+int nq_start(neoq *nq, const neoq_handler *handler, nq_before_start before, void *arg);
+void nq_queue_free(nq_queue *queue);
 /* Stops the run of this job, if it runs here. nq->mutex is held. */
 void nq_stop_running(neoq *nq, const char *id, nq_outcome why);
 void nq_worker_lost(neoq *nq); /* drops everything claimed under the lost lease; nq->mutex is held */
 
-/* ---- ticker.c: lease, time, schedules, recovery ------------------------------------------ */
+/* ---- step.c: runs in the caller's own event loop ------------------------------------------ */
+
+/* After a change of what there is to step: the descriptor says so. nq->mutex is held. */
+void nq_step_signal(neoq *nq);
+
+/* ---- heart.c: the lease ------------------------------------------------------------------ */
+
+/* Registers the worker, and starts the heart's and the ticker's threads unless by hand. */
+int nq_join(neoq *nq);
+/* One beat, which joins anew if the lease was lost. nq->mutex is not held. */
+int nq_beat_now(neoq *nq);
+neoq_duration nq_beat_interval(const neoq *nq);
+
+/* ---- ticker.c: time, recovery ------------------------------------------------------------ */
 
 void nq_ticker(neoq *nq);
-/* Registers the worker, and starts the ticker's thread unless by hand. */
-int nq_join(neoq *nq);
-/* Beat, schedules, recovery, retention: what is due (all of it if `all`). nq->mutex is not held. */
+/* Schedules, recovery, retention: what is due (all of it if `all`). nq->mutex is not held. */
 int nq_tend_now(neoq *nq, bool all);
 /* Ends runs past their time. nq->mutex is held and may be dropped and retaken. */
 void nq_expire_runs(neoq *nq, int64_t steady);

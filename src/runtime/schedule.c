@@ -10,11 +10,13 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/uuid.h"
 #include "job/fingerprint.h"
 #include "job/job.h"
 #include "runtime/runtime.h"
 #include "schedule/cron.h"
+#include "schedule/phrase.h"
 #include "schedule/words.h"
 
 enum {
@@ -104,17 +106,41 @@ int neoq_cron_next(const char *spec, neoq_time after, neoq_time *next)
     return first_tick(spec, after, next);
 }
 
-static int own_schedule(neoq *nq, const char *name)
+int neoq_cron_describe(const char *spec, char *words, size_t size)
 {
-    nq_own_schedule *own = malloc(sizeof *own);
-    if (!own)
-        return nq_fail(NEOQ_ENOMEM, "neoq_start_cron: no memory");
-    snprintf(own->name, sizeof own->name, "%s", name);
+    nq_cron *cron;
+    if (!spec || !words || size == 0)
+        return nq_fail(NEOQ_EINVAL, "neoq_cron_describe: %s",
+                       spec ? "there is no room for the words" : "the spec is NULL");
+    int status = nq_cron_parse(&cron, spec);
+    if (status != NEOQ_OK)
+        return status;
+    status = nq_cron_phrase(cron, words, size);
+    nq_cron_free(cron);
+    return status;
+}
+
+/* A schedule that is to be started with its handler. */
+typedef struct cron_start {
+    const char *spec;
+    neoq_job job;
+    nq_own_schedule *own;
+} cron_start;
+
+static int put_own_schedule(neoq *nq, void *arg)
+{
+    const cron_start *start = arg;
+    return put_schedule(nq, start->own->name, start->spec, &start->job, false);
+}
+
+static void own_schedule(neoq *nq, nq_own_schedule *own)
+{
     pthread_mutex_lock(&nq->mutex);
     own->next = nq->own_schedules;
     nq->own_schedules = own;
+    nq->next_schedule = 0;
+    pthread_cond_signal(&nq->ticking);
     pthread_mutex_unlock(&nq->mutex);
-    return NEOQ_OK;
 }
 
 int neoq_start_cron(neoq *nq, const char *spec, const neoq_handler *handler)
@@ -140,11 +166,17 @@ int neoq_start_cron(neoq *nq, const char *spec, const neoq_handler *handler)
         return status;
     if (snprintf(name, sizeof name, "cron:%s", named.queue) >= (int)sizeof name)
         return nq_fail(NEOQ_EINVAL, "neoq_start_cron: the queue's name is longer than %zu bytes", sizeof name - 6);
-    status = neoq_start(nq, &named);
+    nq_own_schedule *own = malloc(sizeof *own);
+    if (!own)
+        return nq_fail(NEOQ_ENOMEM, "neoq_start_cron: no memory");
+    snprintf(own->name, sizeof own->name, "%s", name);
+    cron_start start = {spec, {.queue = named.queue, .max_retries = NQ_DEFAULT_MAX_RETRIES}, own};
+    status = nq_start(nq, &named, put_own_schedule, &start);
     if (status == NEOQ_OK)
-        status = own_schedule(nq, name);
-    const neoq_job job = {.queue = named.queue, .max_retries = NQ_DEFAULT_MAX_RETRIES};
-    return status == NEOQ_OK ? put_schedule(nq, name, spec, &job, false) : status;
+        own_schedule(nq, own);
+    else
+        free(own);
+    return status;
 }
 
 /* ---- ticks ------------------------------------------------------------------------------ */
@@ -300,8 +332,8 @@ int nq_tick_schedules(neoq *nq)
         record->job.id = NULL;
         neoq_time next = record->info.next_at;
         if (status == NEOQ_OK && next <= now && tick_schedule(nq, record, &next) != NEOQ_OK) {
-            nq_log(nq, NEOQ_LOG_ERROR, "schedule \"%s\": its tick cannot be enqueued: %s", record->info.name,
-                   neoq_error_message());
+            nq_log(&nq->options, NEOQ_LOG_ERROR, "schedule \"%s\": its tick cannot be enqueued: %s",
+                   record->info.name, neoq_error_message());
             next = now + NEOQ_SECONDS(1);
         }
         if (next < earliest)

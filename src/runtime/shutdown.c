@@ -13,9 +13,9 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "job/job.h"
-#include "runtime/runtime.h"
+#include "runtime/children.h"
 
-enum { SETTLE_SECONDS = 5 };
+enum { SETTLE_SECONDS = 5, GRACE_MS = 500 /* from the cancellation of a context to the end of its process */ };
 
 /* The mutex is held. Waits until something ended, or the steady instant. */
 static bool wait_ended(neoq *nq, const neoq_clock *clock, int64_t until)
@@ -92,18 +92,45 @@ int neoq_drain(neoq *nq, neoq_duration timeout)
 
 /* ---- shutdown --------------------------------------------------------------------------- */
 
-/* Runs that did not end in time go back unfinished. Their handlers are told, and may come back or not. */
-static void release_running(neoq *nq)
+static bool processes_run(const neoq *nq)
 {
-    while (nq->running.head) {
-        neoq_ctx *ctx = nq->running.head;
+    for (const neoq_ctx *ctx = nq->running.head; ctx; ctx = ctx->next)
+        if (ctx->seat)
+            return true;
+    return false;
+}
+
+static void await_processes(neoq *nq, neoq_duration patience)
+{
+    int64_t until = nq_time_add(nq_real_clock.steady(&nq_real_clock), patience);
+    while (processes_run(nq) && wait_ended(nq, &nq_real_clock, until))
+        ;
+}
+
+/* Nothing of a run in a process may be left when its job goes back: so that ends first. */
+static void end_processes(neoq *nq)
+{
+    for (neoq_ctx *ctx = nq->running.head; ctx; ctx = ctx->next)
+        if (ctx->seat)
+            nq_run_stop(ctx, NQ_RELEASED);
+    await_processes(nq, NEOQ_MILLISECONDS(GRACE_MS));
+    for (neoq_ctx *ctx = nq->running.head; ctx; ctx = ctx->next)
+        if (ctx->seat)
+            nq_children_kill(ctx);
+    await_processes(nq, NEOQ_SECONDS(SETTLE_SECONDS));
+}
+
+/* Runs that did not end in time go back unfinished. Their handlers are told, and may come back or not. in_threads: those
+ * alone that no process could be killed for. */
+static void release_running(neoq *nq, bool in_threads)
+{
+    for (neoq_ctx *ctx = nq->running.head, *next; ctx; ctx = next) {
+        next = ctx->next;
+        if (in_threads && ctx->seat)
+            continue;
         nq_run_stop(ctx, NQ_RELEASED);
-        ctx->abandoned = true;
-        ctx->refs = 2;
-        nq->threads--;
-        nq->strays++;
-        bool cancelled = atomic_load(&ctx->stop) == NQ_CANCELLED;
-        nq_end_run(ctx, nq_run_stopped_end(ctx, cancelled ? NQ_CANCELLED : NQ_RELEASED));
+        bool cancelled = atomic_load(ctx->stop) == NQ_CANCELLED;
+        nq_give_up(ctx, nq_run_stopped_end(ctx, cancelled ? NQ_CANCELLED : NQ_RELEASED));
     }
 }
 
@@ -192,7 +219,9 @@ int neoq_shutdown(neoq *nq, neoq_duration timeout)
         if (nq->by_hand || nq->clock->steady(nq->clock) >= nq->stop_until)
             break;
     nq->forced = nq->running.head != NULL;
-    release_running(nq);
+    release_running(nq, true);
+    end_processes(nq);
+    release_running(nq, false);
     bool settled = settle_rest(nq);
     nq->phase = NQ_STOPPED;
     leave_store(nq, settled);
@@ -241,10 +270,11 @@ int neoq_run(neoq *nq)
     } else {
         while (poll(fds, 2, -1) < 0 && errno == EINTR)
             ;
+        status = neoq_shutdown(nq, 0);
+        /* Also those that came meanwhile, as timeout(1) sends two: left pending, they would end the caller by default. */
         struct signalfd_siginfo taken;
         while (read(fds[0].fd, &taken, sizeof taken) > 0)
             ;
-        status = neoq_shutdown(nq, 0);
     }
     if (fds[0].fd >= 0)
         close(fds[0].fd);

@@ -94,18 +94,13 @@ static int work_queue(neoq *nq, nq_queue *queue, neoq_testing_counts *counts)
     return nq_fail(NEOQ_ENOTFOUND, "queue \"%s\" has no job ready", queue->name);
 }
 
-/* The queue whose turn comes after that of `after` (NULL: whose is first): by the share it had, then by the order in
- * which the queues were started. */
+/* The queue whose turn comes after that of `after` (NULL: whose is first). */
 static nq_queue *by_turn(const neoq *nq, const nq_queue *after)
 {
     nq_queue *next = NULL;
-    bool passed = false; /* `after` itself, in the order of starting */
-    for (nq_queue *queue = nq->queues; queue; queue = queue->next) {
-        bool later = !after || queue->pass > after->pass || (queue->pass == after->pass && passed && queue != after);
-        passed |= queue == after;
-        if (later && (!next || queue->pass < next->pass))
+    for (nq_queue *queue = nq->queues; queue; queue = queue->next)
+        if ((!after || nq_turns_before(nq, after, queue)) && (!next || nq_turns_before(nq, queue, next)))
             next = queue;
-    }
     return next;
 }
 
@@ -181,6 +176,8 @@ int neoq_testing_tend(neoq *nq)
     int status = check(nq, "neoq_testing_tend");
     if (status == NEOQ_OK)
         status = nq_join(nq);
+    if (status == NEOQ_OK)
+        status = nq_beat_now(nq);
     return status == NEOQ_OK ? nq_tend_now(nq, true) : status;
 }
 

@@ -1,106 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * What time brings: the lease is renewed, runs exceed their timeout, jobs of dead workers are recovered, kept jobs are
- * forgotten, schedules tick. One thread a neoq, which sleeps until the next of these is due.
+ * What time brings: runs exceed their timeout, jobs of dead workers are recovered, kept jobs are forgotten, schedules
+ * tick. One thread a neoq, which sleeps until the next of these is due.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "runtime/runtime.h"
-
-/* ---- the lease -------------------------------------------------------------------------- */
-
-/* Six beats a lease: five may fail before it is lost. */
-static neoq_duration beat_interval(const neoq *nq)
-{
-    return nq->options.lease / 6 > 0 ? nq->options.lease / 6 : 1;
-}
-
-static neoq_worker_info new_worker(const neoq *nq)
-{
-    neoq_worker_info worker = {.pid = getpid(), .started_at = nq_now(nq)};
-    snprintf(worker.id, sizeof worker.id, "%016llx%016llx", (unsigned long long)nq->clock->random(nq->clock),
-             (unsigned long long)nq->clock->random(nq->clock));
-    if (gethostname(worker.host, sizeof worker.host - 1) != 0)
-        snprintf(worker.host, sizeof worker.host, "localhost");
-    return worker;
-}
-
-static int join_store(neoq *nq)
-{
-    neoq_beat beat = {.worker = new_worker(nq), .lease = nq->options.lease, .join = true};
-    pthread_mutex_lock(&nq->mutex);
-    beat.worker.capacity = nq->worker.capacity;
-    pthread_mutex_unlock(&nq->mutex);
-    int status = nq->backend->beat(nq->store, &beat);
-    if (status != NEOQ_OK)
-        return status;
-    pthread_mutex_lock(&nq->mutex);
-    bool first = !nq->joined && nq->phase == NQ_OPEN;
-    if (first) {
-        beat.worker.capacity = nq->worker.capacity;
-        nq->worker = beat.worker;
-        nq->joined = true;
-        nq->next_beat = nq_time_add(nq->clock->steady(nq->clock), beat_interval(nq));
-        nq_call_help(nq);
-    }
-    pthread_mutex_unlock(&nq->mutex);
-    if (!first) { /* somebody else was faster */
-        beat.join = false;
-        beat.lease = 0;
-        nq->backend->beat(nq->store, &beat);
-    }
-    return NEOQ_OK;
-}
-
-int nq_join(neoq *nq)
-{
-    pthread_mutex_lock(&nq->mutex);
-    bool open = nq->phase == NQ_OPEN, joined = nq->joined;
-    pthread_mutex_unlock(&nq->mutex);
-    if (!open)
-        return nq_fail(NEOQ_ESTATE, "this neoq was shut down: open another to work");
-    int status = joined ? NEOQ_OK : join_store(nq);
-    if (status != NEOQ_OK)
-        return status;
-    pthread_mutex_lock(&nq->mutex);
-    nq->tending = true;
-    if (!nq->ticker_runs && !nq->by_hand && nq->phase == NQ_OPEN) {
-        nq->ticker_runs = true;
-        status = nq_spawn(nq, nq_ticker);
-        if (status != NEOQ_OK)
-            nq->ticker_runs = false;
-    }
-    pthread_mutex_unlock(&nq->mutex);
-    return status;
-}
-
-static int beat(neoq *nq)
-{
-    pthread_mutex_lock(&nq->mutex);
-    bool joined = nq->joined, open = nq->phase <= NQ_STOPPING;
-    neoq_beat pulse = {.worker = nq->worker, .lease = nq->options.lease};
-    pulse.worker.running = (int)nq->running.count;
-    nq->next_beat = nq_time_add(nq->clock->steady(nq->clock), beat_interval(nq));
-    pthread_mutex_unlock(&nq->mutex);
-    if (!open)
-        return NEOQ_OK;
-    int status = joined ? nq->backend->beat(nq->store, &pulse) : join_store(nq);
-    if (status == NEOQ_ELOST) {
-        nq_log(nq, NEOQ_LOG_WARN, "the lease was lost, so were its runs: joining anew");
-        pthread_mutex_lock(&nq->mutex);
-        nq_worker_lost(nq);
-        pthread_mutex_unlock(&nq->mutex);
-        status = join_store(nq);
-    }
-    if (status != NEOQ_OK)
-        nq_log(nq, NEOQ_LOG_WARN, "the lease could not be renewed: %s", neoq_error_message());
-    return status;
-}
+#include "base/log.h"
+#include "runtime/children.h"
 
 /* ---- recovery and retention ------------------------------------------------------------- */
 
@@ -109,11 +19,12 @@ static void settle_lost(neoq *nq, neoq_claimed *lost, size_t count)
 {
     pthread_mutex_lock(&nq->mutex);
     for (size_t i = 0; i < count; i++) {
-        neoq_ctx *ctx = nq_run_make(nq, NULL, &lost[i]);
+        neoq_ctx *ctx = malloc(sizeof *ctx);
         if (!ctx) {
             nq->backend->release(nq->store, &lost[i]); /* another round will find it again */
             continue;
         }
+        nq_run_init(ctx, nq, NULL, &lost[i]);
         ctx->end = (nq_end){NQ_LOST, 0, strdup("the worker that ran it is gone")};
         nq_list_add(&nq->finished, ctx);
     }
@@ -133,27 +44,30 @@ static int recover(neoq *nq)
     if (status == NEOQ_OK)
         settle_lost(nq, lost, count);
     else
-        nq_log(nq, NEOQ_LOG_WARN, "recovery failed: %s", neoq_error_message());
+        nq_log(&nq->options, NEOQ_LOG_WARN, "recovery failed: %s", neoq_error_message());
     free(lost);
     pthread_mutex_lock(&nq->mutex);
     /* A full round may have left something: the next comes at once. */
-    neoq_duration wait = count == NQ_TEND_LIMIT ? 1 : beat_interval(nq);
+    neoq_duration wait = count == NQ_TEND_LIMIT ? 1 : nq_beat_interval(nq);
     nq->next_tend = nq_time_add(nq->clock->steady(nq->clock), wait);
     pthread_mutex_unlock(&nq->mutex);
     return status;
+}
+
+/* Not while a beat is due or under way: after this process stood still, that would find its own lease over. */
+static bool may_tend(const neoq *nq, int64_t steady)
+{
+    return nq->phase == NQ_OPEN && !nq->beating && steady < nq->next_beat;
 }
 
 int nq_tend_now(neoq *nq, bool all)
 {
     pthread_mutex_lock(&nq->mutex);
     int64_t steady = nq->clock->steady(nq->clock);
-    bool beats = all || steady >= nq->next_beat;
-    bool tends = (all || steady >= nq->next_tend) && nq->phase == NQ_OPEN;
+    bool tends = (all || steady >= nq->next_tend) && may_tend(nq, steady);
     bool ticks = (all || steady >= nq->next_schedule) && nq->phase == NQ_OPEN;
     pthread_mutex_unlock(&nq->mutex);
-    int status = beats ? beat(nq) : NEOQ_OK;
-    if (tends && status == NEOQ_OK)
-        status = recover(nq);
+    int status = tends ? recover(nq) : NEOQ_OK;
     if (ticks && status == NEOQ_OK)
         status = nq_tick_schedules(nq);
     return status;
@@ -173,15 +87,20 @@ static neoq_ctx *first_expired(const neoq *nq, int64_t steady)
  * The handler has been told, and its run is over whether it heeds that or not: the run is settled, its slot is free,
  * and its thread, which may never come back, no longer counts.
  */
-static void give_up(neoq_ctx *ctx)
+static void expire_thread(neoq_ctx *ctx)
 {
     nq_run_stop(ctx, ctx->expiry);
-    nq_outcome why = atomic_load(&ctx->stop) == NQ_CANCELLED ? NQ_CANCELLED : ctx->expiry;
-    ctx->abandoned = true;
-    ctx->refs = 2;
-    ctx->nq->threads--;
-    ctx->nq->strays++;
-    nq_end_run(ctx, nq_run_stopped_end(ctx, why));
+    nq_outcome why = atomic_load(ctx->stop) == NQ_CANCELLED ? NQ_CANCELLED : ctx->expiry;
+    nq_give_up(ctx, nq_run_stopped_end(ctx, why));
+}
+
+/* Its run goes on until its process is gone: asked first, then made to go. */
+static void expire_process(neoq_ctx *ctx)
+{
+    if (ctx->pressed > 0)
+        nq_children_press(ctx);
+    else
+        nq_run_stop(ctx, ctx->expiry);
 }
 
 static void tell_crash(neoq_ctx *ctx)
@@ -206,18 +125,31 @@ static void tell_crash(neoq_ctx *ctx)
 void nq_expire_runs(neoq *nq, int64_t steady)
 {
     for (neoq_ctx *ctx; (ctx = first_expired(nq, steady)) != NULL;) {
-        give_up(ctx);
+        if (ctx->seat) {
+            expire_process(ctx);
+            continue;
+        }
+        expire_thread(ctx);
         nq_call_help(nq);
         tell_crash(ctx);
     }
 }
 
-/* Short jobs that were claimed ahead but cannot start after all, because those before them turned out long. */
+/* From when on others had better take what this queue claimed: short jobs that were claimed ahead but cannot start after
+ * all, because those before them turned out long; or any that nobody steps to. */
+static int64_t stale_at(const neoq *nq, const nq_queue *queue)
+{
+    const neoq_ctx *first = queue->local.head;
+    if (first && queue->running >= nq_turns_slots(nq, queue))
+        return first->claimed_at + NEOQ_SECONDS(1);
+    return first && queue->stepped ? nq_time_add(first->claimed_at, queue->handler.timeout) : INT64_MAX;
+}
+
 static void release_stale(neoq *nq, int64_t steady)
 {
     for (nq_queue *queue = nq->queues; queue; queue = queue->next)
-        if (queue->local.head && queue->running >= queue->handler.concurrency &&
-            steady - queue->local.head->claimed_at > NEOQ_SECONDS(1)) {
+        if (stale_at(nq, queue) <= steady) {
+            queue->away = queue->running < nq_turns_slots(nq, queue);
             nq_release_local(nq, queue);
             queue->ahead = 0;
             nq_call_help(nq);
@@ -237,8 +169,8 @@ static void ask_for_due(neoq *nq, int64_t steady)
 
 static int64_t next_wake(const neoq *nq, int64_t steady)
 {
-    int64_t next = nq->next_beat;
-    if (nq->phase == NQ_OPEN && nq->next_tend < next)
+    int64_t next = INT64_MAX;
+    if (may_tend(nq, steady) && nq->next_tend < nq->next_beat) /* else the heart wakes us, after the beat */
         next = nq->next_tend;
     if (nq->phase == NQ_OPEN && nq->next_schedule < next)
         next = nq->next_schedule;
@@ -247,9 +179,11 @@ static int64_t next_wake(const neoq *nq, int64_t steady)
     for (const neoq_ctx *ctx = nq->running.head; ctx; ctx = ctx->next)
         if (ctx->expires < next)
             next = ctx->expires;
-    for (const nq_queue *queue = nq->queues; queue; queue = queue->next)
-        if (queue->local.head && steady + NEOQ_SECONDS(1) < next)
-            next = steady + NEOQ_SECONDS(1);
+    for (const nq_queue *queue = nq->queues; queue; queue = queue->next) {
+        int64_t look = queue->local.head ? steady + NEOQ_SECONDS(1) : INT64_MAX, stale = stale_at(nq, queue);
+        look = stale < look ? stale : look;
+        next = look < next ? look : next;
+    }
     return next;
 }
 
@@ -273,6 +207,22 @@ void nq_ticker(neoq *nq)
     }
     nq->ticker_runs = false;
     pthread_mutex_unlock(&nq->mutex);
+}
+
+neoq_duration neoq_stalled(neoq *nq)
+{
+    if (nq_usable(nq) != NEOQ_OK)
+        return 0;
+    pthread_mutex_lock(&nq->mutex);
+    int64_t steady = nq->clock->steady(nq->clock), since = nq_exchange_began(nq);
+    if (nq->ticker_runs && nq->ticker_until < since)
+        since = nq->ticker_until;
+    if (nq->heart_runs && nq->next_beat < since)
+        since = nq->next_beat;
+    if (nq->waiting && nq->waiting_until < since)
+        since = nq->waiting_until;
+    pthread_mutex_unlock(&nq->mutex);
+    return since < steady ? steady - since : 0;
 }
 
 int neoq_tend(neoq *nq)

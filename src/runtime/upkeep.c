@@ -9,11 +9,6 @@
 #include "base/error.h"
 #include "runtime/runtime.h"
 
-/* Whether the backend's table goes on to this operation; a table may be older than the library. */
-#define OFFERS(backend, operation)                                                                                   \
-    ((backend)->size >= offsetof(neoq_backend, operation) + sizeof(backend)->operation &&                            \
-     (backend)->operation != NULL)
-
 static void ignore_line(const char *line, void *arg)
 {
     (void)line;
@@ -64,7 +59,7 @@ int neoq_migrate(const char *url, const neoq_options *options, neoq_migration wh
         info = &ignored;
     *info = (neoq_schema_info){0};
     const neoq_store_config config = {.url = url, .options = &filled, .clock = &nq_real_clock};
-    if (!OFFERS(backend, migrate))
+    if (!NQ_OFFERS(backend, migrate))
         return without_schema(backend, &config, what, each, arg);
     return backend->migrate(&config, what, each, arg, info);
 }
@@ -86,7 +81,7 @@ int neoq_doctor(const char *url, const neoq_options *options, neoq_each_finding 
     if (!each)
         return nq_fail(NEOQ_EINVAL, "neoq_doctor: nobody is there to be told: each is NULL");
     const neoq_store_config config = {.url = url, .options = &filled, .clock = &nq_real_clock};
-    if (OFFERS(backend, doctor))
+    if (NQ_OFFERS(backend, doctor))
         return backend->doctor(&config, each, arg);
     status = try_open(backend, &config);
     if (status == NEOQ_EINVAL || status == NEOQ_ENOMEM)

@@ -8,8 +8,9 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "job/job.h"
-#include "runtime/runtime.h"
+#include "runtime/children.h"
 
 enum { DEFAULT_CONCURRENCY = 50, SATURATED_LOOK_MS = 100 };
 
@@ -78,15 +79,18 @@ void nq_worker_lost(neoq *nq)
 {
     if (!nq->joined)
         return;
-    nq->joined = false; /* the ticker joins anew, under another id */
-    nq->next_beat = 0;
-    for (neoq_ctx *ctx = nq->running.head; ctx; ctx = ctx->next)
+    nq->joined = false; /* the heart joins anew, under another id */
+    nq->next_beat = nq->clock->steady(nq->clock);
+    for (neoq_ctx *ctx = nq->running.head; ctx; ctx = ctx->next) {
         nq_run_stop(ctx, NQ_LOST);
+        if (ctx->seat)
+            nq_children_kill(ctx); /* another worker may be at it already */
+    }
     for (nq_queue *queue = nq->queues; queue; queue = queue->next) {
         nq_release_local(nq, queue); /* each is refused, unless nobody took it yet */
         queue->hungry = true;
     }
-    pthread_cond_signal(&nq->ticking);
+    pthread_cond_signal(&nq->resting);
 }
 
 static bool over(const neoq *nq)
@@ -97,7 +101,7 @@ static bool over(const neoq *nq)
 static bool slot_free(const neoq *nq)
 {
     for (const nq_queue *queue = nq->queues; queue; queue = queue->next)
-        if (queue->running < queue->handler.concurrency)
+        if (queue->running < nq_turns_slots(nq, queue))
             return true;
     return false;
 }
@@ -143,24 +147,26 @@ void nq_call_help(neoq *nq)
     }
 }
 
-/* Runs the handler and takes in what came of it. The mutex is held before and after. False: the thread was given up
- * meanwhile, and another stands in its place. */
-static bool execute(neoq *nq, neoq_ctx *ctx)
+bool nq_execute(neoq *nq, neoq_ctx *ctx)
 {
+    if (ctx->queue->children)
+        nq_children_seat(ctx);
     pthread_mutex_unlock(&nq->mutex);
-    int returned = nq_run_handler(ctx);
-    nq_end end = nq_run_verdict(ctx, returned);
+    nq_end end = ctx->seat ? nq_children_run(ctx) : nq_run_verdict(ctx, nq_run_handler(ctx));
     pthread_mutex_lock(&nq->mutex);
+    if (ctx->seat)
+        nq_children_unseat(ctx);
     if (!ctx->abandoned) {
         nq_end_run(ctx, end);
         return true;
     }
     pthread_mutex_unlock(&nq->mutex);
-    nq_log(nq, NEOQ_LOG_INFO, "job %s (queue %s): the handler came back after its run was given up",
+    nq_log(&nq->options, NEOQ_LOG_INFO, "job %s (queue %s): the handler came back after its run was given up",
            ctx->claimed.job.id, ctx->queue->name);
     free(end.error);
     pthread_mutex_lock(&nq->mutex);
-    nq->strays--;
+    if (!ctx->queue->stepped)
+        nq->strays--;
     if (--ctx->refs == 0) {
         pthread_mutex_unlock(&nq->mutex);
         nq_run_free(ctx);
@@ -197,10 +203,12 @@ static void sleep_idle(neoq *nq, int64_t until)
 }
 
 /* All slots are taken: there is nothing to ask for but cancellations from other processes. Now and then is enough,
- * however fast jobs come in. */
+ * however fast jobs come in; and while none runs, as all wait for neoq_step(), which says so, not at all. */
 static void look_for_cancels(neoq *nq)
 {
-    int64_t until = nq_time_add(nq->clock->steady(nq->clock), NEOQ_MILLISECONDS(SATURATED_LOOK_MS));
+    int64_t until = INT64_MAX;
+    if (nq->running.head)
+        until = nq_time_add(nq->clock->steady(nq->clock), NEOQ_MILLISECONDS(SATURATED_LOOK_MS));
     nq->looking = true;
     sleep_idle(nq, until);
     nq->looking = false;
@@ -213,11 +221,16 @@ static void look_for_cancels(neoq *nq)
 static bool step(neoq *nq)
 {
     int64_t steady = nq->clock->steady(nq->clock);
+    /* Who waits for a child cannot ask meanwhile, and to wake another for it takes longer than to ask a local store. */
+    if (nq->processes && nq->backend->local && nq_exchange_useful(nq, steady)) {
+        nq_exchange(nq, NULL);
+        return true;
+    }
     bool pressing = nq_exchange_pressing(nq, steady);
     neoq_ctx *ctx = pressing ? NULL : nq_begin_next(nq, NULL);
     if (ctx) {
         nq_call_help(nq);
-        return execute(nq, ctx);
+        return nq_execute(nq, ctx); /* given up: another thread stands in the place of this one */
     }
     if (pressing)
         nq_call_help(nq); /* somebody else runs what is here meanwhile */
@@ -270,14 +283,14 @@ static int check_handler(const neoq_handler *handler)
         return nq_fail(NEOQ_EINVAL, "neoq_start: weight %d is not in 1..1000000", handler->weight);
     if (handler->capacity < 0)
         return nq_fail(NEOQ_EINVAL, "neoq_start: capacity cannot be negative");
-    if (handler->isolation == NEOQ_PROCESS)
-        return nq_fail(NEOQ_EUNSUPPORTED, "neoq_start: NEOQ_PROCESS is not in this version yet");
-    if (handler->isolation != NEOQ_THREAD)
+    if (handler->recycle_after < 0)
+        return nq_fail(NEOQ_EINVAL, "neoq_start: recycle_after cannot be negative");
+    if ((unsigned)handler->isolation > NEOQ_STEP)
         return nq_fail(NEOQ_EINVAL, "neoq_start: isolation %d is not a neoq_isolation", (int)handler->isolation);
     return NEOQ_OK;
 }
 
-static nq_queue *make_queue(const neoq_handler *handler)
+static nq_queue *make_queue(const neoq *nq, const neoq_handler *handler)
 {
     nq_queue *queue = calloc(1, sizeof *queue);
     if (!queue)
@@ -285,8 +298,9 @@ static nq_queue *make_queue(const neoq_handler *handler)
     queue->handler = *handler;
     snprintf(queue->name, sizeof queue->name, "%s", handler->queue);
     queue->handler.queue = queue->name;
+    queue->stepped = handler->isolation == NEOQ_STEP && !nq->by_hand;
     if (handler->concurrency == 0)
-        queue->handler.concurrency = DEFAULT_CONCURRENCY;
+        queue->handler.concurrency = handler->isolation == NEOQ_STEP ? 1 : DEFAULT_CONCURRENCY;
     if (handler->timeout == 0)
         queue->handler.timeout = NEOQ_SECONDS(30);
     if (handler->weight == 0)
@@ -295,54 +309,93 @@ static nq_queue *make_queue(const neoq_handler *handler)
     return queue;
 }
 
+void nq_queue_free(nq_queue *queue)
+{
+    nq_children_free(queue->children);
+    free(queue);
+}
+
+/* Whether a queue of this name may come to those that there are. The mutex is held. */
+static int check_room(const neoq *nq, const char *name, size_t *count)
+{
+    *count = 0;
+    if (nq->phase != NQ_OPEN)
+        return nq_fail(NEOQ_ESTATE, "neoq_start: this neoq was shut down");
+    if (nq_find_queue(nq, name))
+        return nq_fail(NEOQ_EEXIST, "neoq_start: queue \"%s\" has a handler already", name);
+    for (const nq_queue *other = nq->queues; other; other = other->next)
+        ++*count;
+    if (*count >= NQ_HANDLERS_MAX)
+        return nq_fail(NEOQ_EFULL, "neoq_start: no more than %d queues are possible", NQ_HANDLERS_MAX);
+    return NEOQ_OK;
+}
+
 /* The mutex is held. */
 static int add_queue(neoq *nq, nq_queue *queue)
 {
-    size_t count = 0;
-    if (nq->phase != NQ_OPEN)
-        return nq_fail(NEOQ_ESTATE, "neoq_start: this neoq was shut down");
-    if (nq_find_queue(nq, queue->name))
-        return nq_fail(NEOQ_EEXIST, "neoq_start: queue \"%s\" has a handler already", queue->name);
-    for (const nq_queue *other = nq->queues; other; other = other->next)
-        count++;
-    if (count >= NQ_HANDLERS_MAX)
-        return nq_fail(NEOQ_EFULL, "neoq_start: no more than %d queues are possible", NQ_HANDLERS_MAX);
-    int status = nq_turns_reserve(nq, count + 1);
+    size_t count;
+    int status = check_room(nq, queue->name, &count);
+    if (status == NEOQ_OK)
+        status = nq_turns_reserve(nq, count + 1);
     if (status != NEOQ_OK)
         return status;
     queue->number = (int)count;
     nq_queue **end = &nq->queues;
-    while (*end)
+    while (*end && (!nq->strict || (*end)->handler.weight >= queue->handler.weight))
         end = &(*end)->next;
+    queue->next = *end;
     *end = queue;
-    nq->thread_limit += queue->handler.concurrency + (nq->thread_limit == 0 ? nq->lanes : 0);
+    nq->thread_limit += (queue->stepped ? 0 : queue->handler.concurrency) + (count == 0 ? nq->lanes : 0);
     nq->worker.capacity += queue->handler.concurrency;
-    nq->next_beat = 0; /* to tell the store */
-    pthread_cond_signal(&nq->ticking);
+    nq->processes |= queue->children != NULL;
+    nq->next_beat = nq->clock->steady(nq->clock); /* to tell the store */
+    pthread_cond_signal(&nq->resting);
     return NEOQ_OK;
 }
 
-int neoq_start(neoq *nq, const neoq_handler *handler)
+/* All that can fail comes before the queue is there. */
+static int set_up(neoq *nq, nq_queue *queue, nq_before_start before, void *arg)
+{
+    size_t count;
+    pthread_mutex_lock(&nq->mutex);
+    int status = check_room(nq, queue->name, &count);
+    pthread_mutex_unlock(&nq->mutex);
+    /* Before nq_join() makes the first thread, if this is the first queue. By hand the test's own thread runs the jobs. */
+    if (status == NEOQ_OK && queue->handler.isolation == NEOQ_PROCESS && !nq->by_hand)
+        status = nq_children_make(&queue->children, nq, &queue->handler);
+    if (status == NEOQ_OK)
+        status = nq_join(nq);
+    if (status == NEOQ_OK)
+        status = nq->backend->set_queue(nq->store, queue->name, NEOQ_QUEUE_CAPACITY, queue->handler.capacity);
+    return status == NEOQ_OK && before ? before(nq, arg) : status;
+}
+
+int nq_start(neoq *nq, const neoq_handler *handler, nq_before_start before, void *arg)
 {
     int status = nq_usable(nq);
     if (status == NEOQ_OK)
         status = check_handler(handler);
-    if (status == NEOQ_OK)
-        status = nq_join(nq);
     if (status != NEOQ_OK)
         return status;
-    status = nq->backend->set_queue(nq->store, handler->queue, NEOQ_QUEUE_CAPACITY, handler->capacity);
-    nq_queue *queue = status == NEOQ_OK ? make_queue(handler) : NULL;
+    nq_queue *queue = make_queue(nq, handler);
     if (!queue)
-        return status == NEOQ_OK ? nq_fail(NEOQ_ENOMEM, "neoq_start: no memory") : status;
-    pthread_mutex_lock(&nq->mutex);
-    status = add_queue(nq, queue);
-    if (status == NEOQ_OK)
-        nq_call_help(nq);
-    pthread_mutex_unlock(&nq->mutex);
+        return nq_fail(NEOQ_ENOMEM, "neoq_start: no memory");
+    status = set_up(nq, queue, before, arg);
+    if (status == NEOQ_OK) {
+        pthread_mutex_lock(&nq->mutex);
+        status = add_queue(nq, queue);
+        if (status == NEOQ_OK)
+            nq_call_help(nq);
+        pthread_mutex_unlock(&nq->mutex);
+    }
     if (status != NEOQ_OK)
-        free(queue);
+        nq_queue_free(queue);
     else
         nq->backend->wake(nq->store); /* whoever waits there asks for this queue too */
     return status;
+}
+
+int neoq_start(neoq *nq, const neoq_handler *handler)
+{
+    return nq_start(nq, handler, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * schedule/cron_parse.h -- what a cron expression becomes: shared by cron_parse.c and cron.c, and by nothing else.
+ * schedule/cron_parse.h -- what a cron expression becomes: shared by cron_parse.c, cron.c and phrase.c, and by nothing else.
  */
 #ifndef NQ_SCHEDULE_CRON_PARSE_H
 #define NQ_SCHEDULE_CRON_PARSE_H

@@ -2,12 +2,16 @@
 """What the tests of the command share. $NEOQ names the binary; each test has a folder and a store of its own."""
 
 import base64
+import fcntl
 import json
 import os
+import select
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -28,11 +32,14 @@ class Case(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="neoq-cli-")
         self.url = "sqlite:" + self.path("jobs.db")
-        self.started = []
+        self.started, self.holds = [], []
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("NEOQ", "XDG_"))}
         self.env.update(HOME=self.folder, NEOQ_URL=self.url, LC_ALL="C.UTF-8")
 
     def tearDown(self):
+        for name in self.holds:
+            self.end_reading(name)
+            os.unlink(self.path(name))  # and nobody will read it any more
         for process in self.started:
             if process.poll() is None:
                 process.kill()
@@ -61,13 +68,13 @@ class Case(unittest.TestCase):
         with open(self.path(name), "rb") as file:
             return file.read()
 
-    def neoq(self, *args, status=0, input=b"", env=None, text=True, timeout=60):
+    def neoq(self, *args, status=0, input=b"", env=None, text=True, timeout=60, cwd=""):
         """Runs the command to its end, which must have the given exit status."""
         result = subprocess.run(
             [NEOQ, *args],
             input=input.encode() if isinstance(input, str) else input,
             env={**self.env, **(env or {})},
-            cwd=self.folder,
+            cwd=self.path(cwd),
             capture_output=True,
             timeout=timeout,
         )
@@ -90,10 +97,44 @@ class Case(unittest.TestCase):
         self.started.append(process)
         return process
 
+    def on_terminal(self, *args, columns=80, env=None, err=False):
+        """Runs the command with standard output on a terminal of so many columns; or standard error, or both ("both").
+        Returns what the terminal got, and the other."""
+        master, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        process = subprocess.Popen(
+            [NEOQ, *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if err is True else slave,
+            stderr=slave if err else subprocess.PIPE,
+            env={**self.env, "TERM": "xterm", **(env or {})},
+            cwd=self.folder,
+        )
+        self.started.append(process)
+        os.close(slave)
+        drawn = read_all(master).decode().replace("\r\n", "\n")
+        out, other = process.communicate(timeout=PATIENCE)
+        return drawn, (other if not err else out or b"").decode()
+
     def ended(self, process, status=0):
         out, err = process.communicate(timeout=PATIENCE)
         self.assertEqual(process.returncode, status, err.decode(errors="replace"))
         return out.decode(), err.decode(errors="replace")
+
+    def hold(self, name="go"):
+        """Makes a pipe: a program that reads it waits until let_go(), or the end of the test."""
+        os.mkfifo(self.path(name))
+        self.holds.append(name)
+
+    def let_go(self, name="go"):
+        self.until(lambda: self.end_reading(name), f"a reader of {name}")
+
+    def end_reading(self, name):
+        try:
+            os.close(os.open(self.path(name), os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False  # nobody reads
+        return True
 
     def until(self, condition, what):
         """Waits for the condition to hold, and returns its value."""
@@ -107,6 +148,16 @@ class Case(unittest.TestCase):
 
     def until_file(self, name):
         return self.until(lambda: os.path.exists(self.path(name)) and self.read(name), f"file {name}")
+
+    def until_output(self, process, text):
+        """Reads what the process prints until it has printed text; returns what was read."""
+        out, deadline = b"", time.monotonic() + PATIENCE
+        while text not in out:
+            ready, _, _ = select.select([process.stdout], [], [], max(0, deadline - time.monotonic()))
+            more = os.read(process.stdout.fileno(), 65536) if ready else b""
+            self.assertTrue(more, f"not printed: {text!r}, but {out!r}")
+            out += more
+        return out
 
     # ---- words for what is done often ----------------------------------------------------
 
@@ -173,5 +224,5 @@ def zombies_of(pid):
     return found
 
 
-__all__ = ["Case", "INSTANT", "JOB_KEYS", "NEOQ", "QUEUE_KEYS", "alive", "payload_of", "read_all", "signal", "unittest"]
-__all__ += ["zombies_of"]
+__all__ = ["Case", "INSTANT", "JOB_KEYS", "NEOQ", "PATIENCE", "QUEUE_KEYS", "alive", "payload_of", "read_all"]
+__all__ += ["signal", "unittest", "zombies_of"]

@@ -2,6 +2,7 @@
 """neoq bench."""
 
 import os
+import subprocess
 
 from support import *
 
@@ -31,9 +32,20 @@ class Bench(Case):
         self.assertEqual([queue["name"] for queue in self.objects("queues")], ["mine"])
 
     def test_table(self):
-        out = self.neoq("--url", "memory:", "bench", "--jobs", "100", "--payload", "16").stdout
+        result = self.neoq("--url", "memory:", "bench", "--jobs", "100", "--payload", "16")
+        out = result.stdout
+        self.assertEqual(result.stderr, "")
         for words in ("enqueue", "drain", "end to end", "latency", "jobs/s", "us", "MiB"):
             self.assertIn(words, out)
+
+    def test_progress_on_a_terminal(self):
+        master, slave = os.openpty()
+        process = subprocess.Popen([NEOQ, "--url", "memory:", "bench", "--jobs", "100"], stderr=slave,
+                                   stdout=subprocess.PIPE, env={**self.env, "TERM": "xterm"})
+        self.started.append(process)
+        os.close(slave)
+        process.communicate(timeout=60)
+        self.assertRegex(read_all(master), rb"latency: \d+ of 1000 jobs enqueued, \d+ run")
 
     def test_interrupted(self):
         bench = self.start("bench", "--jobs", "10000000", "--no-unique")

@@ -166,6 +166,43 @@ class Steer(Case):
         self.neoq("delete", "--state", "dead", "someid", status=2)
         self.neoq("delete", status=2)
 
+    def test_dry_run(self):
+        waiting, dead = self.enqueue("q", "1", "--in", "1h"), self.enqueue("q", "2")
+        self.neoq("cancel", dead)
+        before = self.jobs()
+        for verb, past, count in (("retry", "retried", 2), ("cancel", "cancelled", 1), ("delete", "deleted", 2)):
+            self.assertEqual(self.neoq(verb, "--queue", "q", "--dry-run").stdout, f"{count} would be {past}\n")
+            self.assertEqual(self.objects(verb, "--queue", "q", "--dry-run"), [{past: count, "dry_run": True}])
+            self.assertEqual(self.neoq(verb, "--dry-run", waiting).stdout, f"1 would be {past}\n")
+        result = self.neoq("cancel", "--dry-run", dead, waiting, status=5)
+        self.assertEqual(result.stdout, "1 would be cancelled\n")
+        self.assertIn(f"{dead} would not be cancelled: it is dead", result.stderr)
+        self.neoq("cancel", "--dry-run", "00000000-0000-7000-8000-000000000000", status=3)
+        self.assertEqual(self.jobs(), before)
+
+    def test_running_ones_stay(self):
+        self.hold()
+        running = self.enqueue("q", "1")
+        self.enqueue("q", "2", "--in", "1h")
+        self.start("work", "q=1", "--", "cat", "go")
+        self.until(lambda: self.job(running)["state"] == "running", "it to run")
+        self.assertEqual(self.neoq("delete", "--queue", "q", "--dry-run").stdout, "1 would be deleted\n")
+        self.assertEqual(self.neoq("retry", "--queue", "q").stdout, "1 retried\n")
+        self.assertEqual([job["id"] for job in self.jobs("--state", "running")], [running])
+
+    def test_states_and_queues_that_make_no_sense(self):
+        self.enqueue("q", "1")
+        for verb, state in (("retry", "ready"), ("retry", "done"), ("retry", "running"), ("cancel", "dead"),
+                            ("cancel", "done"), ("delete", "running")):
+            self.assertIn(f"jobs that are {state} cannot be", self.neoq(verb, "--state", state, status=2).stderr)
+        for verb in ("retry", "cancel", "delete"):
+            result = self.neoq(verb, "--queue", "nowhere", status=3)
+            self.assertEqual(result.stdout[:2], "0 ")
+            self.assertIn("no queue nowhere", result.stderr)
+        for words in (("pause", "nowhere"), ("resume", "nowhere"), ("purge", "nowhere")):
+            self.assertIn("nowhere", self.neoq(*words, status=3).stderr)
+        self.assertEqual(len(self.jobs()), 1)
+
     def test_pause_and_resume(self):
         self.enqueue("q", "1")
         self.assertEqual(self.neoq("pause", "q").stdout, "1 paused\n")

@@ -169,6 +169,15 @@ class Signals(Case):
 
 
 class Crash(Case):
+    def test_a_worker_that_is_killed_takes_its_programs_along(self):
+        stubborn = self.script("stubborn", STUBBORN)
+        self.enqueue("q", "1")
+        worker = self.start("work", "q", "--", stubborn)
+        self.until_file("pid")
+        worker.kill()
+        worker.wait()
+        self.until(lambda: not alive(int(self.read("pid"))), "the program to be gone")
+
     def test_a_killed_worker_loses_nothing(self):
         self.write("lines", "".join(f"{n}\n" for n in range(20)))
         self.neoq("enqueue", "q", "--lines", self.path("lines"))

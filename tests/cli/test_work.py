@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 
 from support import *
 
@@ -24,15 +25,54 @@ class Given(Case):
 
     def test_environment(self):
         id = self.enqueue("q", NASTY, "--deadline", "2099-01-02T03:04:05Z")
-        self.work("q", "--", "sh", "-c", "env -0 > env", env={"KEPT": "a=b", "NEOQ_PAYLOAD": "old", "NEOQ_JOB_ID": "old"})
+        self.work("q", "--", "sh", "-c", "env -0 > env", env={"NEOQ_PAYLOAD": "old", "NEOQ_JOB_ID": "old"})
         env = dict(pair.split("=", 1) for pair in self.read("env").decode().rstrip("\0").split("\0"))
         self.assertEqual(env["NEOQ_JOB_ID"], id)
         self.assertEqual(env["NEOQ_QUEUE"], "q")
         self.assertEqual(env["NEOQ_RETRIES"], "0")
         self.assertEqual(env["NEOQ_DEADLINE"], "2099-01-02T03:04:05.000000Z")
         self.assertEqual(env["NEOQ_PAYLOAD"], NASTY)
-        self.assertEqual(env["KEPT"], "a=b")
-        self.assertNotIn("NEOQ_URL", env)
+
+    def environment(self, *options, env):
+        """What of env reaches the program."""
+        self.enqueue("q", "1", "--no-unique")
+        self.work("q", *options, "--", "sh", "-c", "env -0 > env", env=env)
+        found = dict(pair.split("=", 1) for pair in self.read("env").decode().rstrip("\0").split("\0"))
+        return {name: value for name, value in found.items() if name in env or name.startswith(("PG", "NEOQ_U"))}
+
+    def test_only_a_short_list_of_the_environment_is_handed_on(self):
+        listed = dict.fromkeys("USER LOGNAME SHELL LANG LANGUAGE LC_ALL LC_TIME TZ TERM TMPDIR".split(), "C")
+        withheld = dict.fromkeys("PGPASSWORD PGPASSFILE PGSERVICE AWS_SECRET_ACCESS_KEY MY_SECRET CC LCX SSH_AUTH_SOCK "
+                                 "LD_LIBRARY_PATH NEOQ_URLS NEOQ NEOQ_MINE HOMER XHOME".split(), "secret")
+        self.assertEqual(self.environment(env={**listed, **withheld}), listed)
+        out = self.neoq("help", "work").stdout
+        for name in [*listed, "PATH", "HOME"]:
+            self.assertRegex(out, rf"\b{'LC_' if name.startswith('LC_') else name}", name)
+
+    def test_more_of_it_by_name(self):
+        env = {"CC": "gcc", "CFLAGS": "-O2 a=b", "EMPTY": "", "CCC": "no", "C": "no", "FLAGS": "no"}
+        found = self.environment("--env", "CC,CFLAGS", "--env", "EMPTY", "--env=ABSENT", env=env)
+        self.assertEqual(found, {"CC": "gcc", "CFLAGS": "-O2 a=b", "EMPTY": ""})
+        self.assertEqual(self.environment("--env", "NEOQ_URL,PGPASSWORD", env={"PGPASSWORD": "mine"}),
+                         {"PGPASSWORD": "mine", "NEOQ_URL": self.url})
+        id = self.enqueue("q", "1", "--no-unique", "--retain", "1h")
+        self.work("q", "--env", "NEOQ_JOB_ID", "--keep-output", "--", "env", env={"NEOQ_JOB_ID": "old"})
+        found = [line for line in self.job(id)["result"].splitlines() if line.startswith("NEOQ_JOB_ID")]
+        self.assertEqual(found, ["NEOQ_JOB_ID=" + id])
+        for names, words in (("CC=gcc", "takes names"), ("", "name is missing"), ("A,,B", "name is missing"),
+                             (",A", "name is missing"), ("A,", "name is missing")):
+            self.assertIn(words, self.neoq("work", "q", "--env", names, "--", "true", status=2).stderr)
+
+    def test_no_secret_of_the_store_arrives(self):
+        secret = {"PGPASSWORD": "sesame"}
+        self.enqueue("q", "1")
+        self.neoq("--", "sh", "-c", "cat /proc/$$/environ /proc/$$/cmdline > seen-too")
+        self.work("q", "--", "sh", "-c", "cat /proc/$$/environ /proc/$$/cmdline > seen", env=secret)
+        self.work("--commands", env=secret)
+        for seen in (self.read("seen"), self.read("seen-too")):
+            self.assertIn(b"NEOQ_JOB_ID", seen)
+            self.assertNotIn(b"sesame", seen)
+            self.assertNotIn(self.url.encode(), seen)
 
     def test_payload_variable_only_where_it_fits(self):
         cases = [(b"x" * 65536, True), (b"x" * 65537, False), (b"a\0b", False), (b"\xff\xfe", False), (b"", True)]
@@ -205,6 +245,73 @@ class Ends(Case):
         id = self.enqueue("q", "1")
         self.work("q", "--", "./program", status=1)
         self.assertIn("begins with #!", self.job(id)["error"])
+
+
+class Limits(Case):
+    """What a program may take, and the record of what it took."""
+
+    TAKE = "import sys; kept = bytearray(int(sys.argv[1]) << 20); print(len(kept))"
+
+    def run_limited(self, *command, limits, status=1, enqueue=()):
+        id = self.enqueue("q", "1", "--retain", "1h", "--no-unique", *enqueue)
+        self.work("q", *limits, "--", *command, status=status)
+        return self.job(id)
+
+    def test_memory(self):
+        job = self.run_limited(sys.executable, "-c", self.TAKE, "1000", limits=["--memory", "500M"])
+        self.assertEqual(job["state"], "retrying")
+        self.assertIn("MemoryError", job["error"])
+        (run,) = job["runs"]
+        self.assertEqual((run["outcome"], run["exit_code"], run["signal"]), ("failed", 1, 0))
+        self.assertLess(run["peak_bytes"], 500 << 20)
+        job = self.run_limited(sys.executable, "-c", self.TAKE, "50", limits=["--memory", "500M"], status=0)
+        self.assertEqual(job["state"], "done")
+        self.assertGreater(job["runs"][0]["peak_bytes"], 50 << 20)
+
+    def test_each_process_of_the_program_has_the_limit(self):
+        job = self.run_limited("bash", "-c", "ulimit -v; bash -c 'ulimit -t'; ulimit -H -t",
+                               limits=["--memory", "1G", "--cpu", "1500ms", "--kill-after", "2s", "--keep-output"], status=0)
+        self.assertEqual(job["result"], "1048576\n2\n4\n")
+
+    def test_it_is_ours_where_there_is_none(self):
+        ours = subprocess.run(["bash", "-c", "ulimit -v; ulimit -t"], capture_output=True, text=True).stdout
+        job = self.run_limited("bash", "-c", "ulimit -v; ulimit -t", limits=["--keep-output"], status=0)
+        self.assertEqual(job["result"], ours)
+
+    def test_a_limit_that_leaves_no_room_for_the_program(self):
+        job = self.run_limited(sys.executable, "-c", self.TAKE, "1", limits=["--memory", "1M"])
+        self.assertEqual(job["state"], "retrying")
+
+    def test_processor_time(self):
+        job = self.run_limited("bash", "-c", "while :; do :; done", limits=["--cpu", "1s"])
+        self.assertEqual(job["error"], "killed by signal 24 (SIGXCPU): it computed for longer than --cpu 1s")
+        (run,) = job["runs"]
+        self.assertEqual(run["signal"], signal.SIGXCPU)
+        self.assertGreaterEqual(run["cpu_seconds"], 0.9)
+
+    def test_one_that_does_not_mind_is_killed(self):
+        job = self.run_limited("bash", "-c", "trap '' XCPU; while :; do :; done",
+                               limits=["--cpu", "1s", "--kill-after", "1s"])
+        self.assertEqual(job["runs"][0]["signal"], signal.SIGKILL)
+
+    def test_one_crash_after_the_other_is_retried_by_the_jobs_policy(self):
+        job = self.run_limited("bash", "-c", "kill -ABRT $$", limits=["--memory", "1G"],
+                               enqueue=["--retry-waits", "10ms,10ms,10ms,10ms", "--max-retries", "4"])
+        self.assertEqual((job["state"], len(job["runs"])), ("dead", 5))
+        self.assertEqual({(run["outcome"], run["signal"]) for run in job["runs"]}, {("failed", signal.SIGABRT)})
+
+    def test_the_record_as_people_read_it(self):
+        job = self.run_limited("bash", "-c", "for ((i = 0; i < 50000; i++)); do :; done; kill -SEGV $$", limits=[])
+        text = self.neoq("job", job["id"]).stdout
+        self.assertRegex(text, r"RUN +BEGAN +TOOK +OUTCOME +EXIT +CPU +PEAK")
+        self.assertRegex(text, r"1  +20\S+Z  +[0-9.]+m?s  +failed  +signal 11  +[0-9.]+m?s  +[0-9.]+ MiB")
+
+    def test_what_makes_no_sense(self):
+        for limits, words in ((["--memory", "12X"], "'12X' is no number of bytes"),
+                              (["--memory", "K"], "'K' is no number of bytes"),
+                              (["--memory", "99999999999G"], "is no number of bytes"),
+                              (["--memory", "64K"], "out of range"), (["--cpu", "10ms"], "out of range")):
+            self.assertIn(words, self.neoq("work", "q", *limits, "--", "true", status=2).stderr)
 
 
 class Totals(Case):

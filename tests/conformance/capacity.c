@@ -202,7 +202,7 @@ static void test_a_capacity_may_not_be_negative(void **state)
 
 static void test_the_bound_holds_for_every_neoq_on_the_store(void **state)
 {
-    store_needs_sharing();
+    skip_where(NEOQ_CANNOT_SHARE);
     static gate hold = GATE_INITIALIZER;
     static recorder r = {RECORDER_INITIALIZER, .hold = &hold};
     store *s = *state;

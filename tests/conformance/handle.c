@@ -233,6 +233,7 @@ static void tell(neoq_ctx *ctx, recorder *r)
 
 static void test_progress_is_what_the_running_job_last_told(void **state)
 {
+    skip_where(NEOQ_CANNOT_KEEP_PROGRESS);
     store *s = *state;
     neoq *nq = store_open(s, NULL);
     told t = {.nq = nq, .first_note = "x"};
@@ -421,16 +422,18 @@ static void test_a_second_handler_of_a_queue_is_refused(void **state)
     assert_int_equal(0, second.count);
 }
 
-static void test_a_process_is_not_supported(void **state)
+/* Its thread is the test's: there is no process to isolate. conformance/process.c has the rest. */
+static void test_by_hand_a_process_handler_runs_in_the_tests_thread(void **state)
 {
     store *s = *state;
     neoq *nq = store_open(s, NULL);
     recorder r = {RECORDER_INITIALIZER};
     neoq_handler handler = recording("work", &r);
     handler.isolation = NEOQ_PROCESS;
-    assert_status(NEOQ_EUNSUPPORTED, neoq_start(nq, &handler));
-    handler.isolation = NEOQ_THREAD;
     assert_status(NEOQ_OK, neoq_start(nq, &handler));
+    put(nq, "work", NULL, NULL);
+    assert_int_equal(1, drain(nq).done);
+    assert_int_equal(1, r.count);
 }
 
 /* The first `among` runs, by queue. */
@@ -491,7 +494,7 @@ int main(int argc, char **argv)
         on_store(test_a_handler_may_cancel_itself),
         on_store(test_a_handler_may_call_shutdown),
         on_store(test_a_second_handler_of_a_queue_is_refused),
-        on_store(test_a_process_is_not_supported),
+        on_store(test_by_hand_a_process_handler_runs_in_the_tests_thread),
         on_store(test_backlogged_queues_share_by_weight),
         on_store(test_queues_without_weight_share_equally),
     };

@@ -150,7 +150,7 @@ static void test_one_malformed_job_and_nothing_is_stored(void **state)
 static void test_many_jobs_in_one_call(void **state)
 {
     store *s = *state;
-    size_t count = store_is_memory() ? 1000000 : 100000;
+    size_t count = store_is("memory") ? 1000000 : 100000;
     neoq *nq = store_open(s, &(neoq_options){.asynchronous_commit = true});
     neoq_job *jobs = calloc(count, sizeof(*jobs));
     neoq_enqueued *results = malloc(count * sizeof(*results));

@@ -3,7 +3,7 @@
  * The same random operations on two stores, memory and another, that must answer the same at each step: memory is the
  * model. Ids are given, time is virtual, and each side's randomness begins with the same seed.
  *
- *   random_ops [STEPS [SEED [sqlite:|postgres:]]]
+ *   random_ops [STEPS [SEED [sqlite:|postgres:|redis:]]]
  *
  * or NEOQ_RANDOM_STEPS and NEOQ_RANDOM_SEED; 100000, 1 and sqlite: otherwise.
  */
@@ -18,6 +18,7 @@
 #include <neoq/testing.h>
 
 #include "support/postgres_server.h"
+#include "support/redis_server.h"
 
 enum { MOST_JOBS = 6, IDS_KEPT = 256, QUEUES = 4, TRACE = 25 };
 
@@ -578,6 +579,18 @@ static int compare_with_postgres(uint64_t steps, uint64_t seed)
     return result;
 }
 
+static int compare_with_redis(uint64_t steps, uint64_t seed)
+{
+    redis_server *server = redis_shared();
+    char url[512];
+    int database = server ? redis_create(server) : -1;
+    if (database < 0)
+        return 2;
+    int result = compare(redis_url(server, database, url, sizeof(url)), steps, seed);
+    redis_drop(server, database);
+    return result;
+}
+
 int main(int argc, char **argv)
 {
     uint64_t steps = setting(argc, argv, 1, "NEOQ_RANDOM_STEPS", 100000);
@@ -586,5 +599,7 @@ int main(int argc, char **argv)
     printf("random_ops: %" PRIu64 " steps, seed %" PRIu64 ", memory: and %s\n", steps, seed, store);
     fflush(stdout);
     chance_state = seed;
-    return strcmp(store, "postgres:") == 0 ? compare_with_postgres(steps, seed) : compare_with_sqlite(steps, seed);
+    if (strcmp(store, "postgres:") == 0)
+        return compare_with_postgres(steps, seed);
+    return strcmp(store, "redis:") == 0 ? compare_with_redis(steps, seed) : compare_with_sqlite(steps, seed);
 }

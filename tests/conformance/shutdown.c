@@ -230,7 +230,7 @@ static void test_a_shutdown_timeout_of_0_is_the_options(void **state)
 
 static void test_a_released_job_runs_again_as_if_for_the_first_time(void **state)
 {
-    store_needs_sharing();
+    skip_where(NEOQ_CANNOT_SHARE);
     static gate obey = GATE_INITIALIZER;
     static recorder r = {RECORDER_INITIALIZER, .inside = ignore_or_obey, .about = &obey},
                     next = {RECORDER_INITIALIZER};
@@ -307,7 +307,7 @@ static void test_shutdown_of_a_neoq_that_started_nothing(void **state)
 /* B1 of the originals: there, shutting one down deafened its peers. */
 static void test_shutdown_leaves_other_neoqs_at_work(void **state)
 {
-    store_needs_sharing();
+    skip_where(NEOQ_CANNOT_SHARE);
     static recorder r = {RECORDER_INITIALIZER}, other = {RECORDER_INITIALIZER};
     store *s = *state;
     neoq *one = store_open_real(s, ON_HINTS_ALONE), *two = store_open_real(s, ON_HINTS_ALONE);
@@ -340,7 +340,7 @@ static void test_close_shuts_down(void **state)
 
 static void test_closing_a_testing_neoq_leaves_its_jobs(void **state)
 {
-    store_needs_sharing();
+    skip_where(NEOQ_CANNOT_SHARE);
     store *s = *state;
     neoq *nq = store_open(s, NULL);
     char id[NEOQ_ID_SIZE];
@@ -424,6 +424,41 @@ static void run_until(store *s, int number)
     signal(number, SIG_DFL);
 }
 
+/* Asks for the shutdown, and asks again while it is under way. */
+static int ask_twice(neoq_ctx *ctx, void *arg)
+{
+    neoq *nq = arg;
+    kill(getpid(), SIGTERM);
+    for (int i = 0; i < 5000; i++) {
+        neoq_handler handler = {.queue = "asked", .handle = ask_twice, .arg = nq};
+        if (neoq_start(nq, &handler) == NEOQ_ESTATE) {
+            kill(getpid(), SIGTERM);
+            return NEOQ_OK;
+        }
+        usleep(1000);
+    }
+    return neoq_fail(ctx, "nothing was shut down");
+}
+
+static void test_run_takes_signals_that_come_while_it_shuts_down(void **state)
+{
+    sigset_t term, before, pending;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    /* So that none is lost before neoq_run(), and what it leaves is seen. */
+    pthread_sigmask(SIG_BLOCK, &term, &before);
+    neoq *nq = store_open_real(*state, NULL);
+    neoq_handler handler = {.queue = "asked", .handle = ask_twice, .arg = nq};
+    assert_status(NEOQ_OK, neoq_start(nq, &handler));
+    put_job(nq, (neoq_job){.queue = "asked", .retention = NEOQ_FOREVER}, NULL);
+    assert_status(NEOQ_OK, neoq_run(nq));
+    assert_int_equal(1, jobs_in(nq, "asked", NEOQ_DONE));
+    assert_int_equal(0, sigpending(&pending));
+    assert_false(sigismember(&pending, SIGTERM));
+    store_close(*state, nq);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 static void test_run_ends_on_sigterm(void **state)
 {
     run_until(*state, SIGTERM);
@@ -455,6 +490,7 @@ int main(int argc, char **argv)
         on_store(test_opening_and_closing_many_times),
         on_store(test_run_ends_on_sigterm),
         on_store(test_run_ends_on_sigint),
+        on_store(test_run_takes_signals_that_come_while_it_shuts_down),
     };
     if (!store_choose(argc, argv))
         return 2;

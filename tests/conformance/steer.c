@@ -203,7 +203,7 @@ static void test_a_pause_is_seen_by_threads_at_work(void **state)
 
 static void test_a_pause_outlives_the_neoq(void **state)
 {
-    store_needs_sharing();
+    skip_where(NEOQ_CANNOT_SHARE);
     store *s = *state;
     neoq *nq = store_open(s, NULL);
     put(nq, "paused", NULL, NULL);

@@ -177,7 +177,7 @@ static void test_each_job_meets_its_fate(void **state)
 
 static void test_each_job_meets_its_fate_also_where_two_work(void **state)
 {
-    store_needs_sharing();
+    skip_where(NEOQ_CANNOT_SHARE);
     every_fate(*state, 2);
 }
 

@@ -55,7 +55,7 @@ static void test_malformed_calls_are_refused(void **state)
 static void test_the_schema_can_be_made_before_anybody_opens_the_store(void **state)
 {
     store *s = *state;
-    if (store_is_memory()) {
+    if (!store_chosen()->has_schema) {
         assert_int_equal(0, migrate(s, NEOQ_MIGRATE_STATUS).known);
         assert_int_equal(0, migrate(s, NEOQ_MIGRATE_UP).known);
         assert_status(NEOQ_EUNSUPPORTED, neoq_migrate(s->url, &silent, NEOQ_MIGRATE_DOWN, NULL, NULL, NULL));
@@ -77,7 +77,7 @@ static void test_the_schema_can_be_made_before_anybody_opens_the_store(void **st
 static void test_it_is_not_removed_with_jobs_unless_that_is_said(void **state)
 {
     store *s = *state;
-    if (store_is_memory())
+    if (!store_chosen()->has_schema)
         skip();
     neoq_schema_info info;
     neoq *nq = store_open(s, NULL);
@@ -105,7 +105,7 @@ static void test_a_sound_store_has_no_bad_finding(void **state)
         assert_status(NEOQ_OK, neoq_doctor(s->url, &silent, count_finding, &t));
         assert_true(t.levels[NEOQ_FINDING_OK] + t.levels[NEOQ_FINDING_NOTE] > 0);
         /* A test's server may have been told not to care for power cuts; and a virtual clock is ahead. */
-        if (!store_is_postgres() && !opened)
+        if (!store_chosen()->is_lax && !opened)
             assert_int_equal(0, t.levels[NEOQ_FINDING_BAD]);
         if (!opened)
             put(store_open(s, NULL), "q", "1", NULL);

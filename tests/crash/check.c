@@ -146,7 +146,7 @@ static bool read_ran(history *h, unsigned long worker, const char *line)
 static void read_log(history *h, const char *name, unsigned long number,
                      bool (*read_line)(history *, unsigned long, const char *))
 {
-    char path[200], line[512];
+    char path[200], line[520];
     snprintf(path, sizeof(path), "%s/%s-%lu.log", h->plan->folder, name, number);
     FILE *file = fopen(path, "r");
     while (file && fgets(line, sizeof(line), file)) {
@@ -282,7 +282,8 @@ int check_history(const plan *p)
     for (unsigned long i = 0; i < WORKERS; i++)
         read_log(&h, "ran", i, read_ran);
     look_at_store(&h);
-    check_transactions(&h);
+    if (p->store->enqueue)
+        check_transactions(&h);
     for (uint32_t number = 0; number < STREAMS; number++)
         for (uint32_t n = 0; n < p->counts[number]; n++)
             check_job(&h, number, n);

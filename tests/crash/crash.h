@@ -58,6 +58,7 @@ typedef struct crash_store {
     /* A victim's, when it has opened the store: makes our own tables if they are not there yet; NULL: they are. */
     bool (*prepare)(const plan *p);
 
+    /* Transactions of ours; all NULL: there are none, and no jobs of EXACT. */
     void *(*connect)(const plan *p); /* NULL: cannot, at the moment */
     void (*disconnect)(void *db);    /* rolls back; NULL is allowed */
     bool (*run)(void *db, const char *sql);
@@ -71,7 +72,7 @@ typedef struct crash_store {
     void (*check)(const plan *p, bool last);
 } crash_store;
 
-extern const crash_store crash_sqlite, crash_postgres, crash_postgres_server;
+extern const crash_store crash_sqlite, crash_postgres, crash_postgres_server, crash_redis, crash_redis_server;
 
 struct plan {
     const crash_store *store;

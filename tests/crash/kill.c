@@ -7,7 +7,7 @@
  * server, something bad happens to that, too. Then the survivors finish the work, and the checker compares what was
  * promised with what was done. Now and then, when all are dead, it looks at what they left behind.
  *
- * usage: crash_kill sqlite:|postgres:|postgres-server: [JOBS [MILLISECONDS [SEED]]]
+ * usage: crash_kill sqlite:|postgres:|postgres-server:|redis:|redis-server: [JOBS [MILLISECONDS [SEED]]]
  * MILLISECONDS between kills, on average. postgres: its connections are cut, one at a time; postgres-server: and single
  * backends and the postmaster are killed with -9, and the server is stopped in other ways.
  */
@@ -323,7 +323,9 @@ int main(int argc, char **argv)
     uint32_t seed = seed_wanted(argc, argv), jobs = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 100000;
     if (argc < 2 || !plan_make(&k.plan, argv[1], folder, jobs, seed)) {
         rmdir(folder);
-        fputs("usage: crash_kill sqlite:|postgres:|postgres-server: [JOBS [MILLISECONDS [SEED]]]\n", stderr);
+        fputs("usage: crash_kill sqlite:|postgres:|postgres-server:|redis:|redis-server: [JOBS [MILLISECONDS "
+              "[SEED]]]\n",
+              stderr);
         return 2;
     }
     k.random = seed;

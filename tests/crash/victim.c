@@ -20,11 +20,15 @@
 enum { RETRIES = 90 };
 static const neoq_duration no_waits[RETRIES];
 
+/* A line of a log, and the last one, which says what went wrong. */
+enum { NOTE_SIZE = 64, NOTE_MAX = 512 };
+
 /* ---- plan ------------------------------------------------------------------------------- */
 
 bool plan_make(plan *p, const char *store, const char *folder, uint32_t jobs, uint32_t seed)
 {
-    static const crash_store *const stores[] = {&crash_sqlite, &crash_postgres, &crash_postgres_server};
+    static const crash_store *const stores[] = {&crash_sqlite, &crash_postgres, &crash_postgres_server, &crash_redis,
+                                                &crash_redis_server};
     *p = (plan){.seed = seed};
     for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++)
         if (strcmp(stores[i]->name, store) == 0)
@@ -32,7 +36,7 @@ bool plan_make(plan *p, const char *store, const char *folder, uint32_t jobs, ui
     snprintf(p->folder, sizeof(p->folder), "%s", folder);
     for (int i = 0; i < SINGLES; i++)
         p->counts[i] = jobs / 10;
-    p->counts[EXACT] = jobs / 50;
+    p->counts[EXACT] = p->store && p->store->enqueue ? jobs / 50 : 0;
     p->counts[BATCHES] = jobs - SINGLES * p->counts[0] - p->counts[EXACT];
     return p->store != NULL;
 }
@@ -63,17 +67,21 @@ static int open_log(const plan *p, const char *name, int number, int flags)
     return fd;
 }
 
+/* The kernel may stop a killed write() where a page of the file ends. No line lies across one: each is filled up with
+ * blanks to a part of a page. */
 __attribute__((format(printf, 2, 3))) static void note(int fd, const char *format, ...)
 {
-    char line[400];
+    char line[NOTE_MAX];
     va_list arguments;
     va_start(arguments, format);
-    int size = vsnprintf(line, sizeof(line) - 1, format, arguments);
+    int size = vsnprintf(line, sizeof(line), format, arguments);
     va_end(arguments);
-    if (size > (int)sizeof(line) - 2)
-        size = (int)sizeof(line) - 2;
-    line[size++] = '\n';
-    if (write(fd, line, (size_t)size) != size) {
+    if (size > NOTE_MAX - 1)
+        size = NOTE_MAX - 1;
+    int whole = size < NOTE_SIZE ? NOTE_SIZE : NOTE_MAX;
+    memset(line + size, ' ', (size_t)(whole - size));
+    line[whole - 1] = '\n';
+    if (write(fd, line, (size_t)whole) != whole) {
         perror("log");
         _exit(4);
     }
@@ -268,7 +276,8 @@ static int producer(const plan *p, neoq *nq, int slot)
     } else {
         open_stream(&streams[0], p, nq, slot == 1 ? BATCHES : EXACT);
         produce(&streams[0]);
-        p->store->disconnect(streams[0].db);
+        if (streams[0].db)
+            p->store->disconnect(streams[0].db);
     }
     return 0;
 }

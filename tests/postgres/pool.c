@@ -138,7 +138,7 @@ static void waits_for_a_free_one(void **state)
     pg_conn *one, *two, *three;
     assert_int_equal(pg_pool_take(pool, &one), NEOQ_OK);
     assert_int_equal(pg_pool_take(pool, &two), NEOQ_OK);
-    int64_t start = pg_steady();
+    int64_t start = nq_steady();
     assert_int_equal(pg_pool_take(pool, &three), NEOQ_ETIMEOUT);
     assert_in_range(milliseconds_since(start), 95, 5000);
     assert_words("all 2 connections");
@@ -173,6 +173,21 @@ static void join_all(const pthread_t *threads, size_t count)
     }
     if (first)
         fail_msg("%s", first);
+}
+
+static void has_one_more_for_the_beat(void **state)
+{
+    base *b = *state;
+    static const pg_statement statement = {"", "SELECT 1"};
+    pg_pool *pool = open_pool(b, "&pool_max_conns=1");
+    pg_conn *only;
+    PGresult *rows;
+    assert_int_equal(pg_pool_take(pool, &only), NEOQ_OK);
+    assert_int_equal(pg_pool_run_urgently(pool, &statement, NULL, &rows), NEOQ_OK);
+    PQclear(rows);
+    assert_int_equal(pg_pool_run_within(pool, NEOQ_MILLISECONDS(20), &statement, NULL, true, &rows), NEOQ_ETIMEOUT);
+    pg_pool_give(pool, only);
+    assert_answer(pool, "SELECT 'still good'", "still good");
 }
 
 static void serves_more_threads_than_connections(void **state)
@@ -281,7 +296,7 @@ static void may_not_create_the_database(void **state)
 static void says_at_once_that_nobody_is_there(void **state)
 {
     pg_pool *pool;
-    int64_t start = pg_steady();
+    int64_t start = nq_steady();
     assert_int_equal(try_pool(*state, "postgres://u:sEcReT@127.0.0.1:1/db", &pool), NEOQ_EBACKEND);
     assert_words("127.0.0.1:1/db");
     assert_words("refused");
@@ -303,23 +318,6 @@ static void says_that_the_role_is_not_there(void **state)
     assert_words("role \"not_there\" does not exist");
     assert_null(strstr(neoq_error_message(), "28000"));
     assert_null(strstr(neoq_error_message(), ".c:"));
-}
-
-static void pauses_grow_and_differ(void **state)
-{
-    (void)state;
-    for (int n = 1; n < 40; n++) {
-        int64_t most = n <= 6 ? NEOQ_MILLISECONDS(50) << (n - 1) : NEOQ_SECONDS(2);
-        most = most < NEOQ_SECONDS(2) ? most : NEOQ_SECONDS(2);
-        neoq_duration first = pg_backoff(n);
-        bool differs = false;
-        for (int i = 0; i < 100; i++) {
-            neoq_duration pause = pg_backoff(n);
-            assert_in_range(pause, most / 2, most);
-            differs = differs || pause != first;
-        }
-        assert_true(differs);
-    }
 }
 
 /* ---- servers that go and come ----------------------------------------------------------- */
@@ -365,7 +363,7 @@ static void survives_a_restart(void **state)
             assert_int_equal(pthread_create(&threads[t], NULL, ask_many, pool), 0);
         eventually(log_lines(b, "no connection to be had") == i + 1);
         assert_true(postgres_again(b->server));
-        int64_t start = pg_steady();
+        int64_t start = nq_steady();
         join_all(threads, 4);
         assert_in_range(milliseconds_since(start), 0, 5000);
         assert_int_equal(log_lines(b, "connected again"), i + 1);
@@ -379,7 +377,7 @@ static void gives_up_on_a_server_that_stays_away(void **state)
     own_server(b, NULL);
     pg_pool *pool = open_pool(b, "&connect_timeout=300ms");
     assert_true(postgres_stop(b->server, POSTGRES_FAST));
-    int64_t start = pg_steady();
+    int64_t start = nq_steady();
     clock_t busy = clock();
     for (int i = 0; i < 3; i++)
         assert_refused(pool, pid, NEOQ_ETIMEOUT, "nothing was done");
@@ -395,7 +393,7 @@ static void does_not_wait_for_a_silent_server(void **state)
     pg_pool *pool = open_pool(b, "&pool_max_conns=2&call_timeout=300ms&connect_timeout=400ms"), *other;
     assert_int_equal(ask(pool, pid, false, NULL), NEOQ_OK);
     assert_true(postgres_freeze(b->server));
-    int64_t start = pg_steady();
+    int64_t start = nq_steady();
     assert_refused(pool, pid, NEOQ_EUNKNOWN, "no answer within 0.3 s");
     assert_in_range(milliseconds_since(start), 290, 2000);
     assert_refused(pool, pid, NEOQ_ETIMEOUT, "did not answer in time");
@@ -476,7 +474,7 @@ static void finds_the_promoted_standby(void **state)
     eventually(postgres_sql(standby, b->database, "SELECT count(*) FROM t", answer, sizeof answer) && *answer == '1');
     assert_true(postgres_stop(b->server, POSTGRES_KILL));
     assert_true(postgres_promote(standby));
-    int64_t start = pg_steady();
+    int64_t start = nq_steady();
     assert_answer(pool, "INSERT INTO t VALUES ('after') RETURNING a", "after");
     assert_in_range(milliseconds_since(start), 0, 5000);
     assert_answer(pool, "SELECT count(*)::text FROM t", "2");
@@ -496,10 +494,10 @@ static void passes_a_silent_host(void **state)
     snprintf(url, sizeof url, "postgres:///%s?host=%s,%s&user=postgres&connect_timeout=2s", b->database,
              postgres_folder(silent), postgres_folder(b->server));
     assert_true(postgres_freeze(silent));
-    int64_t start = pg_steady();
+    int64_t start = nq_steady();
     assert_int_equal(try_pool(b, url, &pool), NEOQ_OK);
     assert_in_range(milliseconds_since(start), 900, 1900);
-    start = pg_steady();
+    start = nq_steady();
     pg_conn *one, *two; /* the next connection begins with the host that was good */
     assert_int_equal(pg_pool_take(pool, &one), NEOQ_OK);
     assert_int_equal(pg_pool_take(pool, &two), NEOQ_OK);
@@ -523,6 +521,7 @@ int main(int argc, char **argv)
         on_base(prepares_anew),
         on_base(remembers_what_it_prepared),
         on_base(waits_for_a_free_one),
+        on_base(has_one_more_for_the_beat),
         on_base(serves_more_threads_than_connections),
         on_base(keeps_some_and_lets_some_go),
         on_base(replaces_old_ones),
@@ -532,7 +531,6 @@ int main(int argc, char **argv)
         on_base(may_not_create_the_database),
         on_base(says_at_once_that_nobody_is_there),
         on_base(says_that_the_role_is_not_there),
-        cmocka_unit_test(pauses_grow_and_differ),
         on_base(survives_a_terminated_backend),
         on_base(does_not_know_what_became_of_it),
         on_base(survives_a_restart),

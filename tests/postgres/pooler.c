@@ -235,17 +235,17 @@ static void is_not_listened_through(void **state)
     bounced *s = *state;
     pg_bell *bell = open_bell(s->base, pool_of(s, "", ""), &nq_real_clock);
     uint64_t seen = pg_bell_seen(bell);
-    int64_t start = pg_steady();
+    int64_t start = nq_steady();
     for (int i = 0; i < 3; i++) {
-        pg_bell_wait(bell, seen, pg_steady() + NEOQ_SECONDS(20));
+        pg_bell_wait(bell, seen, nq_steady() + NEOQ_SECONDS(20));
         assert_int_not_equal(seen, pg_bell_seen(bell)); /* for all that it knows, something changed */
         seen = pg_bell_seen(bell);
     }
     assert_in_range(milliseconds_since(start), 3 * 199, 10000);
     assert_false(pg_bell_listens(bell));
     pg_bell_announce(bell);
-    start = pg_steady();
-    pg_bell_wait(bell, seen, pg_steady() + NEOQ_SECONDS(20));
+    start = nq_steady();
+    pg_bell_wait(bell, seen, nq_steady() + NEOQ_SECONDS(20));
     assert_in_range(milliseconds_since(start), 0, 150);
 }
 
@@ -256,10 +256,10 @@ static void is_listened_through_in_session_mode(void **state)
     pg_bell *bell = open_bell(s->base, pool, &nq_real_clock);
     pg_bell *other = open_bell(s->base, open_pool(s->base, ""), &nq_real_clock);
     uint64_t seen = pg_bell_seen(bell);
-    eventually(pg_bell_listens(bell) || (pg_bell_wait(bell, seen, pg_steady() + 50000), false));
+    eventually(pg_bell_listens(bell) || (pg_bell_wait(bell, seen, nq_steady() + 50000), false));
     seen = pg_bell_seen(bell);
     pg_bell_announce(other);
-    pg_bell_wait(bell, seen, pg_steady() + NEOQ_SECONDS(20));
+    pg_bell_wait(bell, seen, nq_steady() + NEOQ_SECONDS(20));
     assert_int_not_equal(pg_bell_seen(bell), seen);
 }
 

@@ -190,7 +190,7 @@ void assert_refused(pg_pool *pool, const char *text, int status, const char *wor
 
 int64_t milliseconds_since(int64_t start)
 {
-    return (pg_steady() - start) / 1000;
+    return (nq_steady() - start) / 1000;
 }
 
 bool patient(int64_t start)

@@ -56,12 +56,12 @@ void assert_refused(pg_pool *pool, const char *text, int status, const char *wor
 size_t log_lines(base *b, const char *words); /* how many lines hold the words */
 void assert_words(const char *words);         /* in neoq_error_message() */
 
-int64_t milliseconds_since(int64_t start); /* of pg_steady() */
+int64_t milliseconds_since(int64_t start); /* of nq_steady() */
 /* False: 20 s are over; a moment passes between two looks. */
 bool patient(int64_t start);
 
 #define eventually(condition)                                                                                        \
-    for (int64_t start_ = pg_steady(); !(condition);) {                                                              \
+    for (int64_t start_ = nq_steady(); !(condition);) {                                                              \
         if (!patient(start_))                                                                                        \
             fail_msg("waited in vain for: %s", #condition);                                                          \
     }

@@ -1,27 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/store.h"
 
-#include "support/postgres_server.h"
-
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-static const char *scheme;
+static const store_kind *kind;
+
+static const store_kind *find_kind(int argc, char **argv)
+{
+    if (argc < 2 && !store_kinds[1])
+        return store_kinds[0];
+    for (size_t i = 0; argc > 1 && store_kinds[i]; i++)
+        if (strcmp(argv[1], store_kinds[i]->name) == 0)
+            return store_kinds[i];
+    return NULL;
+}
 
 bool store_choose(int argc, char **argv)
 {
-    static const char *const schemes[] = {"memory:", "sqlite:", "postgres:"};
-    scheme = NULL;
-    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]) && argc > 1; i++) {
-        if (strcmp(argv[1], schemes[i]) == 0)
-            scheme = schemes[i];
-    }
-    if (!scheme) {
-        fprintf(stderr, "usage: %s memory:|sqlite:|postgres: [PATTERN]\n", argc > 0 ? argv[0] : "test");
+    kind = find_kind(argc, argv);
+    if (!kind) {
+        fprintf(stderr, "usage: %s STORE [PATTERN]\nSTORE is one of:", argc > 0 ? argv[0] : "test");
+        for (size_t i = 0; store_kinds[i]; i++)
+            fprintf(stderr, " %s", store_kinds[i]->name);
+        fprintf(stderr, "\n");
         return false;
     }
     if (argc > 2)
@@ -29,34 +33,61 @@ bool store_choose(int argc, char **argv)
     return true;
 }
 
-bool store_is_memory(void)
+bool store_is(const char *name)
 {
-    return strcmp(scheme, "memory:") == 0;
+    size_t size = strlen(name);
+    return strncmp(kind->name, name, size) == 0 && strchr(":-", kind->name[size]);
 }
 
-bool store_is_postgres(void)
+const store_kind *store_chosen(void)
 {
-    return strcmp(scheme, "postgres:") == 0;
+    return kind;
 }
 
-void store_needs_sharing(void)
+/* ---- what it says it cannot do ---------------------------------------------------------- */
+
+/* And the calls that then say NEOQ_EUNSUPPORTED. */
+static const struct lack {
+    unsigned cannot;
+    const char *words, *call;
+} lacks[] = {
+    {NEOQ_CANNOT_SHARE, "belongs to one neoq", NULL},
+    {NEOQ_CANNOT_SCHEDULE, "keeps no schedules", "neoq_schedule("},
+    {NEOQ_CANNOT_SCHEDULE, "keeps no schedules", "neoq_start_cron("},
+    {NEOQ_CANNOT_LIMIT, "bounds no queue", "neoq_start("},
+    {NEOQ_CANNOT_KEEP_RUNS, "keeps no history", "neoq_runs("},
+    {NEOQ_CANNOT_KEEP_PROGRESS, "keeps no progress", "neoq_get_progress("},
+};
+
+static void skip_for(const struct lack *lack)
 {
-    if (store_is_memory()) {
-        print_message("skipped: a memory store belongs to one neoq\n");
-        skip();
+    print_message("skipped: a store of this kind %s\n", lack->words);
+    skip();
+}
+
+void skip_where(unsigned cannot)
+{
+    for (size_t i = 0; i < sizeof(lacks) / sizeof(lacks[0]); i++) {
+        if (lacks[i].cannot & cannot & kind->cannot)
+            skip_for(&lacks[i]);
     }
 }
 
-/* ---- one store a test ------------------------------------------------------------------- */
-
-/* In memory where possible: the tests are about meaning, and a disk would only make them slow. */
-static const char *base_folder(void)
+static void skip_where_refused(const char *call)
 {
-    const char *folder = getenv("NEOQ_TEST_FOLDER");
-    if (folder)
-        return folder;
-    return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    for (size_t i = 0; kind && i < sizeof(lacks) / sizeof(lacks[0]); i++) {
+        if ((lacks[i].cannot & kind->cannot) && lacks[i].call &&
+            strncmp(call, lacks[i].call, strlen(lacks[i].call)) == 0)
+            skip_for(&lacks[i]);
+    }
 }
+
+bool store_is_shared(void)
+{
+    return !(kind->cannot & NEOQ_CANNOT_SHARE);
+}
+
+/* ---- one store a test ------------------------------------------------------------------- */
 
 int store_setup(void **state)
 {
@@ -64,39 +95,9 @@ int store_setup(void **state)
     if (!s)
         return -1;
     *state = s;
-    if (store_is_memory()) {
-        snprintf(s->url, sizeof(s->url), "%s", scheme);
-    } else if (store_is_postgres()) {
-        const postgres_server *server = postgres_shared();
-        if (!server || !postgres_create(server, NULL, s->database, sizeof(s->database)))
-            return -1;
-        postgres_url(server, s->database, s->url, sizeof(s->url));
-    } else {
-        snprintf(s->folder, sizeof(s->folder), "%.90s/neoq-XXXXXX", base_folder());
-        if (!mkdtemp(s->folder))
-            return -1;
-        snprintf(s->path, sizeof(s->path), "%s/jobs.db", s->folder);
-        snprintf(s->url, sizeof(s->url), "%s%s", scheme, s->path);
-    }
-    if (neoq_clock_create(&s->clock, 0, 1) != NEOQ_OK)
+    if (!kind->make(s) || neoq_clock_create(&s->clock, 0, 1) != NEOQ_OK)
         return -1;
     return neoq_clock_create(&s->other_clock, 0, 2);
-}
-
-static void remove_folder(const char *folder)
-{
-    DIR *dir = opendir(folder);
-    if (!dir)
-        return;
-    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-        char path[512];
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        snprintf(path, sizeof(path), "%.200s/%s", folder, entry->d_name);
-        unlink(path);
-    }
-    closedir(dir);
-    rmdir(folder);
 }
 
 int store_teardown(void **state)
@@ -108,10 +109,8 @@ int store_teardown(void **state)
         neoq_close(s->opened[--s->opened_count]);
     neoq_clock_destroy(s->clock);
     neoq_clock_destroy(s->other_clock);
-    if (s->folder[0])
-        remove_folder(s->folder);
-    if (s->database[0])
-        postgres_drop(postgres_shared(), s->database);
+    if (kind->drop)
+        kind->drop(s);
     free(s);
     return 0;
 }
@@ -174,7 +173,7 @@ neoq *store_open_real(store *s, const neoq_options *options)
 
 void open_two(store *s, neoq **first, neoq **second)
 {
-    store_needs_sharing();
+    skip_where(NEOQ_CANNOT_SHARE);
     *first = store_open(s, NULL);
     *second = store_open(s, NULL);
 }
@@ -286,6 +285,8 @@ void status_is(int expected, int status, const char *call, const char *file, int
 {
     if (status == expected)
         return;
+    if (status == NEOQ_EUNSUPPORTED)
+        skip_where_refused(call);
     print_error("%s: %s, not %s: %s\n", call, neoq_status_name(status), neoq_status_name(expected),
                 neoq_error_message());
     _fail(file, line);
@@ -318,8 +319,13 @@ patience patience_of(int seconds)
     return (patience){milliseconds() + seconds * 1000};
 }
 
+bool patience_going(const patience *p)
+{
+    return milliseconds() < p->until;
+}
+
 bool patience_left(const patience *p)
 {
     nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    return milliseconds() < p->until;
+    return patience_going(p);
 }

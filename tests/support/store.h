@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The store under test. A conformance program gets it as argv[1]: "memory:", "sqlite:" for a fresh file a
- * test, or "postgres:" for a fresh database a test.
+ * The store under test. A conformance program gets its kind as argv[1]: one of store_kinds, such as "memory:".
  * Each test gets a new store and a virtual clock that stands at 2030-01-01T00:00:00Z; whatever it opened or read is
  * closed and freed after it, also when it failed.
  */
@@ -16,13 +15,15 @@
 
 #include <cmocka.h>
 #include <neoq.h>
+#include <neoq/conformance.h>
 #include <neoq/testing.h>
 
 typedef struct store {
     char url[512];
-    char folder[128];        /* of the SQLite file; "" on others */
-    char path[192];          /* the SQLite file; "" on others */
-    char database[64];       /* of PostgreSQL; "" on others */
+    char folder[128];        /* these four are the kind's: of the SQLite file */
+    char path[192];          /* that file */
+    char database[64];       /* of PostgreSQL */
+    int number;              /* of a Redis's database */
     neoq_clock *clock;       /* of every neoq that store_open() and store_open_threads() open */
     neoq_clock *other_clock; /* of the same start; only store_open_on() uses it */
     neoq *opened[16];
@@ -38,13 +39,29 @@ typedef struct store {
 int store_setup(void **state);
 int store_teardown(void **state);
 
-/* Takes argv[1], the store, and argv[2], a pattern of test names. False: it said what is wrong. */
-bool store_choose(int argc, char **argv);
-bool store_is_memory(void);
-bool store_is_postgres(void);
+/* A kind of store: kinds.c has neoq's own, and own.c that of whoever runs the installed suite. */
+typedef struct store_kind {
+    const char *name;
+    bool (*make)(store *s); /* a new and empty one: its URL, and what drop() needs */
+    void (*drop)(store *s); /* NULL = nothing is left of it */
+    unsigned cannot;        /* NEOQ_CANNOT_... */
+    bool has_schema;        /* there is something for neoq_migrate() to do */
+    bool has_clock;         /* of its own, which may be a little off ours */
+    bool is_lax;            /* neoq_doctor() finds fault with a server that is only a test's */
+} store_kind;
+extern const store_kind *const store_kinds[]; /* NULL is the end of it */
 
-/* Ends the test as skipped, with words, where a second neoq on one store cannot be. */
-void store_needs_sharing(void);
+/* Takes argv[1], the kind (it may be missing where there is only one), and argv[2], a pattern of test names. False: it
+ * said what is wrong. */
+bool store_choose(int argc, char **argv);
+const store_kind *store_chosen(void);
+/* "redis" is redis: and redis-cluster: and their like. */
+bool store_is(const char *name);
+
+bool store_is_shared(void);
+/* Ends the test as skipped, with words, where the kind says that it cannot do what the test is about. So does
+ * assert_status() where a call is refused as unsupported, and the kind says that it would be. */
+void skip_where(unsigned cannot);
 
 /* Each asserts success. options may be NULL; where they name no logger, nothing is logged (unless NEOQ_TEST_LOG is
  * set in the environment). */
@@ -93,7 +110,8 @@ typedef struct patience {
 
 patience patience_begin(void);
 patience patience_of(int seconds);
-bool patience_left(const patience *p); /* sleeps a moment; false: the time is over */
+bool patience_going(const patience *p); /* the time is not over; does not sleep */
+bool patience_left(const patience *p);  /* sleeps a moment; false: the time is over */
 
 #define eventually(condition)                                                                                        \
     do {                                                                                                             \

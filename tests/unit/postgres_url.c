@@ -68,7 +68,7 @@ static void leaves_the_rest_to_libpq(void **state)
         {"postgres://h/db?client_encoding=latin1", "client_encoding", "UTF8"},
         {"postgres://h/db", "keepalives_idle", "15"},
         {"postgres://h/db?keepalives_idle=99", "keepalives_idle", "99"},
-        {"postgres://h/db", "tcp_user_timeout", "30000"},
+        {"postgres://h/db", "tcp_user_timeout", "10000"},
         {"postgres://h/db?tcp_user_timeout=0", "tcp_user_timeout", "0"},
         {"postgres://h/db", "target_session_attrs", ""},
         {"postgres://h,i/db", "target_session_attrs", "read-write"},

@@ -40,19 +40,22 @@ int mem_no_queue(const char *name)
     return nq_fail(NEOQ_ENOTFOUND, "there is no queue \"%s\"", name);
 }
 
-void mem_set_text(char **at, const char *text)
+bool mem_set_text(char **at, const char *text)
 {
     char *copy = text ? strdup(text) : NULL;
+    if (text && !copy)
+        return false;
     free(*at);
     *at = copy;
+    return true;
 }
 
 /* ---- open, close ------------------------------------------------------------------------ */
 
 static int mem_open(neoq_store **out, const neoq_store_config *config)
 {
-    if (strcmp(config->url, "memory:") != 0)
-        return nq_fail(NEOQ_EINVAL, "URL \"%.200s\": the memory store takes nothing after \"memory:\"", config->url);
+    if (strcmp(config->url, "memory:") != 0) /* what follows may be a password */
+        return nq_fail(NEOQ_EINVAL, "URL \"memory:...\": the memory store takes nothing after \"memory:\"");
     neoq_store *store = calloc(1, sizeof *store);
     if (!store)
         return mem_no_memory();

@@ -45,35 +45,56 @@ static int add_job(neoq_store *store, mem_job *made, const char *queue_name, con
     return mem_table_add(&store->table, made) ? NEOQ_OK : mem_no_memory();
 }
 
-/* The mutex is held. Takes over `made`. */
-int mem_enqueue_one(neoq_store *store, mem_job *made, const char *queue_name, neoq_enqueued *result)
+bool mem_jobs_make(mem_job **made, const neoq_job *jobs, size_t count)
 {
-    const mem_job *twin = NULL;
-    result->status = add_job(store, made, queue_name, &twin);
-    memcpy(result->id, twin ? twin->id : made->id, sizeof made->id);
-    if (twin || result->status != NEOQ_OK)
-        mem_job_drop(made);
-    return result->status;
+    for (size_t i = 0; i < count; i++) {
+        made[i] = mem_job_make(&jobs[i]);
+        if (!made[i]) {
+            mem_jobs_drop(made, i);
+            return false;
+        }
+    }
+    return true;
+}
+
+void mem_jobs_drop(mem_job **made, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        mem_job_drop(made[i]);
+}
+
+int mem_jobs_enqueue(neoq_store *store, mem_job **made, const neoq_job *jobs, size_t count, neoq_enqueued *results)
+{
+    for (size_t i = 0; i < count; i++) {
+        const mem_job *twin = NULL;
+        int status = results[i].status = add_job(store, made[i], jobs[i].queue, &twin);
+        memcpy(results[i].id, twin ? twin->id : made[i]->id, sizeof made[i]->id);
+        if (status == NEOQ_ENOMEM) {
+            mem_jobs_drop(made + i, count - i);
+            while (i-- > 0)
+                if (made[i])
+                    mem_table_remove(&store->table, made[i]);
+            return status;
+        }
+        if (twin || status != NEOQ_OK) {
+            mem_job_drop(made[i]);
+            made[i] = NULL; /* it is not in the table */
+        }
+    }
+    return NEOQ_OK;
 }
 
 int mem_enqueue(neoq_store *store, const neoq_job *jobs, size_t count, neoq_enqueued *results)
 {
-    int status = NEOQ_OK;
-    for (size_t done = 0; done < count && status == NEOQ_OK;) {
-        mem_job *made[256];
-        size_t batch = 0;
-        while (batch < sizeof made / sizeof *made && done + batch < count &&
-               (made[batch] = mem_job_make(&jobs[done + batch])) != NULL)
-            batch++;
-        if (batch == 0)
-            return mem_no_memory();
+    mem_job *few[64], **made = count <= sizeof few / sizeof *few ? few : malloc(count * sizeof *made);
+    int status = made && mem_jobs_make(made, jobs, count) ? NEOQ_OK : mem_no_memory();
+    if (status == NEOQ_OK) {
         pthread_mutex_lock(&store->mutex);
-        for (size_t i = 0; i < batch; i++)
-            if (mem_enqueue_one(store, made[i], jobs[done + i].queue, &results[done + i]) == NEOQ_ENOMEM)
-                status = NEOQ_ENOMEM;
+        status = mem_jobs_enqueue(store, made, jobs, count, results);
         mem_announce_and_unlock(store);
-        done += batch;
     }
+    if (made != few)
+        free(made);
     return status;
 }
 
@@ -112,16 +133,20 @@ static void add_run(mem_extra *extra, const mem_job *job, const neoq_settlement 
     run->next = NULL;
 }
 
-static void keep_result(mem_extra *extra, const void *result, size_t size)
+/* False: memory ran out. */
+static bool keep_result(mem_extra *extra, const void *result, size_t size)
 {
-    free(extra->result);
-    extra->result = NULL;
-    extra->result_size = 0;
-    if (result && (extra->result = malloc(size + 1))) {
-        memcpy(extra->result, result, size);
-        ((char *)extra->result)[size] = '\0';
-        extra->result_size = size;
+    char *copy = result ? malloc(size + 1) : NULL;
+    if (result && !copy)
+        return false;
+    if (copy) {
+        memcpy(copy, result, size);
+        copy[size] = '\0';
     }
+    free(extra->result);
+    extra->result = copy;
+    extra->result_size = copy ? size : 0;
+    return true;
 }
 
 /* Counts a run that ended; what is snoozed or given back has not ended. */
@@ -151,11 +176,34 @@ static void heed_cancel(neoq_store *store, mem_job *job, neoq_settlement *settle
     nq_heed_cancel(settlement);
 }
 
-static void settle(neoq_store *store, neoq_settlement *settlement)
+/* The job whose run it settles; NULL: the run is another's by now. */
+static mem_job *run_of(neoq_store *store, const neoq_settlement *settlement)
 {
     mem_job *job = settlement->hold ? settlement->hold : mem_table_find(&store->table, settlement->id);
+    return job && job->state == NEOQ_RUNNING && job->epoch == settlement->epoch ? job : NULL;
+}
+
+/* Takes the memory that settling needs, so that none of a trip's settlements is made or all are. `count` of them may
+ * go to one place. */
+static bool reserve(neoq_store *store, const neoq_settlement *settlement, size_t count)
+{
+    mem_job *job = run_of(store, settlement);
+    if (!job || (settlement->forget && !job->cancel))
+        return true;
+    neoq_state state = job->cancel ? NEOQ_DEAD : settlement->state;
+    const char *error = job->cancel ? nq_outcome_word(NQ_CANCELLED) : settlement->error;
+    mem_extra *extra = mem_job_extra(job);
+    return extra && mem_set_text(&extra->error, error) &&
+           (state < NEOQ_DONE || keep_result(extra, settlement->result, settlement->result_size)) &&
+           mem_table_reserve(&store->table, job, state, count);
+}
+
+/* Takes no memory but for the history. */
+static void settle(neoq_store *store, neoq_settlement *settlement)
+{
+    mem_job *job = run_of(store, settlement);
     settlement->cancelled = false;
-    if (!job || job->state != NEOQ_RUNNING || job->epoch != settlement->epoch) {
+    if (!job) {
         settlement->status = nq_fail(NEOQ_ELOST, "run %lld of job %s is not this worker's any more",
                                      (long long)settlement->epoch, settlement->id);
         return;
@@ -167,20 +215,14 @@ static void settle(neoq_store *store, neoq_settlement *settlement)
         mem_table_remove(&store->table, job);
         return;
     }
-    mem_extra *extra = mem_job_extra(job);
-    if (extra) {
-        mem_set_text(&extra->error, settlement->error);
-        add_run(extra, job, settlement);
-        extra->keep_until = settlement->keep_until;
-        if (settlement->state >= NEOQ_DONE) {
-            keep_result(extra, settlement->result, settlement->result_size);
-            extra->finished_at = settlement->finished_at;
-        }
-    }
+    mem_extra *extra = job->extra;
+    add_run(extra, job, settlement);
+    extra->keep_until = settlement->keep_until;
+    if (settlement->state >= NEOQ_DONE)
+        extra->finished_at = settlement->finished_at;
     job->run_after = settlement->run_after;
     job->ran_at = settlement->started_at;
-    if (!extra || !mem_table_move(&store->table, job, settlement->state))
-        settlement->status = mem_no_memory();
+    mem_table_move(&store->table, job, settlement->state);
 }
 
 /* Lends the job to a run. The error is the run's own copy: the job's may change while the run still looks at it. */
@@ -236,6 +278,11 @@ int mem_exchange(neoq_store *store, neoq_exchange *x)
     int status = NEOQ_OK;
     x->run_count = x->cancel_count = 0;
     pthread_mutex_lock(&store->mutex);
+    for (size_t i = 0; i < x->settlement_count; i++)
+        if (!reserve(store, &x->settlements[i], x->settlement_count)) {
+            pthread_mutex_unlock(&store->mutex);
+            return mem_no_memory();
+        }
     for (size_t i = 0; i < x->settlement_count; i++)
         settle(store, &x->settlements[i]);
     neoq_time now = x->worker || store->table.waiting.count > 0 ? mem_now(store) : 0;

@@ -46,12 +46,11 @@ static int cancel(neoq_store *store, mem_job *job, neoq_time keep_until)
         return NEOQ_OK;
     }
     mem_extra *extra = mem_job_extra(job);
-    if (!extra)
+    if (!extra || !mem_set_text(&extra->error, "cancelled"))
         return mem_no_memory();
     extra->keep_until = keep_until;
     if (!mem_table_move(&store->table, job, NEOQ_DEAD))
         return mem_no_memory();
-    mem_set_text(&extra->error, "cancelled");
     extra->finished_at = mem_now(store);
     return NEOQ_OK;
 }
@@ -194,20 +193,25 @@ int mem_tick(neoq_store *store, const char *name, neoq_time expected, neoq_time 
              const neoq_job *jobs, size_t count, neoq_enqueued *results)
 {
     int status = NEOQ_OK;
+    mem_job **made = malloc((count + 1) * sizeof *made);
+    if (!made || !mem_jobs_make(made, jobs, count)) {
+        free(made);
+        return mem_no_memory();
+    }
     pthread_mutex_lock(&store->mutex);
     mem_schedule *schedule = *schedule_at(store, name);
-    if (!is_schedule(schedule, name) || schedule->record.info.next_at != expected)
+    if (!is_schedule(schedule, name) || schedule->record.info.next_at != expected) {
+        mem_jobs_drop(made, count);
         status = nq_fail(NEOQ_ELOST, "schedule \"%s\": this tick was enqueued already", name);
-    for (size_t i = 0; i < count && status == NEOQ_OK; i++) {
-        mem_job *made = mem_job_make(&jobs[i]);
-        if (!made || mem_enqueue_one(store, made, jobs[i].queue, &results[i]) == NEOQ_ENOMEM)
-            status = mem_no_memory();
+    } else {
+        status = mem_jobs_enqueue(store, made, jobs, count, results);
     }
     if (status == NEOQ_OK) {
         schedule->record.info.last_at = last;
         schedule->record.info.next_at = next;
     }
     mem_announce_and_unlock(store);
+    free(made);
     return status;
 }
 

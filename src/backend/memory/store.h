@@ -34,9 +34,12 @@ int mem_no_queue(const char *name);
 neoq_time mem_now(const neoq_store *store);
 /* The mutex is held, and let go: whom this wakes wants it at once. */
 void mem_announce_and_unlock(neoq_store *store);
-void mem_set_text(char **at, const char *text);
-/* Adds a made job, which it takes over. The mutex is held. */
-int mem_enqueue_one(neoq_store *store, mem_job *made, const char *queue_name, neoq_enqueued *result);
+bool mem_set_text(char **at, const char *text); /* false: memory ran out, and the old one stays */
+/* False, and none is made: memory ran out. */
+bool mem_jobs_make(mem_job **made, const neoq_job *jobs, size_t count);
+void mem_jobs_drop(mem_job **made, size_t count);
+/* Adds made jobs, which it takes over: each gets its answer, or memory runs out and none is there. The mutex is held. */
+int mem_jobs_enqueue(neoq_store *store, mem_job **made, const neoq_job *jobs, size_t count, neoq_enqueued *results);
 
 /* The operations of <neoq/backend.h>: runs.c, look.c, steer.c. */
 int mem_enqueue(neoq_store *store, const neoq_job *jobs, size_t count, neoq_enqueued *results);

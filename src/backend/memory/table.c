@@ -296,11 +296,13 @@ static void sift(mem_heap *heap, size_t at, struct mem_heap_item item)
     put_item(heap, at, item);
 }
 
-static bool reserve_item(mem_heap *heap)
+static bool reserve_items(mem_heap *heap, size_t count)
 {
-    if (heap->count < heap->room)
+    if (heap->room - heap->count >= count)
         return true;
     size_t room = heap->room ? heap->room * 2 : 16;
+    if (room < heap->count + count)
+        room = heap->count + count;
     struct mem_heap_item *items = realloc(heap->items, room * sizeof *items);
     if (!items)
         return false;
@@ -370,17 +372,17 @@ static bool comes_after(const mem_job *job, const mem_job *other)
 }
 
 /* Makes sure that enter() cannot fail. */
-static bool reserve_place(mem_table *table, mem_job *job, neoq_state state)
+bool mem_table_reserve(mem_table *table, const mem_job *job, neoq_state state, size_t count)
 {
     switch (state) {
     case NEOQ_SCHEDULED:
-    case NEOQ_RETRYING: return reserve_item(&table->waiting);
+    case NEOQ_RETRYING: return reserve_items(&table->waiting, count);
     case NEOQ_READY: {
         mem_level *level = make_level(job->queue, job->priority);
-        return level && reserve_item(&level->early);
+        return level && reserve_items(&level->early, count);
     }
     case NEOQ_DONE:
-    case NEOQ_DEAD: return reserve_item(&table->ended);
+    case NEOQ_DEAD: return reserve_items(&table->ended, count);
     case NEOQ_RUNNING: break;
     }
     return true;
@@ -438,7 +440,7 @@ static void leave(mem_table *table, mem_job *job)
 
 bool mem_table_add(mem_table *table, mem_job *job)
 {
-    if (!reserve_place(table, job, (neoq_state)job->state) || !add_to_buckets(&table->ids, job, false))
+    if (!mem_table_reserve(table, job, (neoq_state)job->state, 1) || !add_to_buckets(&table->ids, job, false))
         return false;
     if (!set_guard(table, job, (neoq_state)job->state)) {
         remove_from_buckets(&table->ids, job, false);
@@ -451,7 +453,7 @@ bool mem_table_add(mem_table *table, mem_job *job)
 
 bool mem_table_move(mem_table *table, mem_job *job, neoq_state state)
 {
-    if (!reserve_place(table, job, state) || !set_guard(table, job, state))
+    if (!mem_table_reserve(table, job, state, 1) || !set_guard(table, job, state))
         return false;
     leave(table, job);
     job->state = (uint8_t)state;

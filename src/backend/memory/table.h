@@ -140,6 +140,8 @@ void mem_table_remove_queue(mem_table *table, mem_queue *queue);
 bool mem_table_add(mem_table *table, mem_job *job);
 /* Changes state and place. run_after, keep_until and worker are set before. False if memory ran out: nothing changed. */
 bool mem_table_move(mem_table *table, mem_job *job, neoq_state state);
+/* Memory for so many jobs like this one to move to that state. False if it ran out. */
+bool mem_table_reserve(mem_table *table, const mem_job *job, neoq_state state, size_t count);
 void mem_table_remove(mem_table *table, mem_job *job);
 /* The next ready job of the queue, or NULL. */
 mem_job *mem_queue_first(const mem_queue *queue);

@@ -45,6 +45,7 @@ static size_t address_known(neoq_store *store, pg_batch *batch)
 {
     size_t missing = 0;
     const pg_queue *queue = NULL;
+    batch->awaited = pg_bell_is_awaited(store->bell);
     pthread_mutex_lock(&store->queue_mutex);
     for (size_t i = 0; i < batch->count; i++) {
         pg_entry *entry = &batch->entries[i];
@@ -54,6 +55,7 @@ static size_t address_known(neoq_store *store, pg_batch *batch)
         if (entry->queue)
             entry->print = pg_print_of(entry->job, queue->salt);
         missing += !entry->queue;
+        batch->awaited = batch->awaited && queue && queue->asked;
     }
     pthread_mutex_unlock(&store->queue_mutex);
     return missing;
@@ -309,6 +311,23 @@ void pg_put_batch(pg_build *b, pg_batch *batch)
     put_column(b, batch, PG_TEXT, put_retry_waits);
     put_column(b, batch, PG_TEXT, put_metadata);
     put_column(b, batch, PG_BYTEA, put_payload);
+}
+
+void pg_put_entry(pg_build *b, const pg_entry *e)
+{
+    pg_put_int4(b, e->queue);
+    put_id(b, e);
+    pg_put_int4(b, pg_rank_of(e->job->priority));
+    pg_put_int8(b, e->job->run_after);
+    put_created_at(b, e);
+    pg_put_int4(b, e->job->max_retries);
+    put_guard(b, e);
+    put_fingerprint(b, e);
+    put_deadline(b, e);
+    put_retention(b, e);
+    put_retry_waits(b, e);
+    put_metadata(b, e);
+    put_payload(b, e);
 }
 
 /* ---- the answer ------------------------------------------------------------------------- */

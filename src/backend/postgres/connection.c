@@ -112,7 +112,7 @@ static bool send_plan(pg_conn *conn, const plan *p, size_t *steps)
 }
 
 /* Reads up to where the server is ready again: the last step's rows, or the first failure. */
-static void read_answer(pg_conn *conn, size_t steps, const pg_bound *bound, answer *a)
+static void read_answer(pg_conn *conn, size_t steps, const nq_bound *bound, answer *a)
 {
     bool failed = false;
     for (size_t ends = 0; !a->late && ends < steps;) {
@@ -137,7 +137,7 @@ static void read_answer(pg_conn *conn, size_t steps, const pg_bound *bound, answ
     PQclear(sync);
 }
 
-static void converse(pg_conn *conn, const plan *p, const pg_bound *bound, answer *a)
+static void converse(pg_conn *conn, const plan *p, const nq_bound *bound, answer *a)
 {
     size_t steps;
     *a = (answer){0};
@@ -207,7 +207,7 @@ static bool prepare_anew(pg_conn *conn, const char *state, bool was_prepared)
     if (strcmp(state, "0A000") != 0 || !was_prepared)
         return false;
     pg_failure failure;
-    pg_bound bound = pg_within(conn->limit);
+    nq_bound bound = nq_within(conn->limit);
     conn->prepared_count = 0;
     return pg_command(conn->handle, "DEALLOCATE ALL", &bound, NULL, &failure);
 }
@@ -263,7 +263,7 @@ static bool make_plan(pg_conn *conn, const pg_statement *statement, const pg_par
 int pg_run(pg_conn *conn, const pg_statement *statement, const pg_params *params, PGresult **rows)
 {
     static const pg_params none = {0};
-    pg_bound bound = pg_within(conn->limit);
+    nq_bound bound = nq_within(conn->limit);
     *rows = NULL;
     conn->undone = false;
     for (int tries = 1;; tries++) {
@@ -298,7 +298,7 @@ int pg_run(pg_conn *conn, const pg_statement *statement, const pg_params *params
 int pg_script(pg_conn *conn, const char *sql, PGresult **row)
 {
     pg_failure failure;
-    pg_bound bound = pg_within(conn->limit);
+    nq_bound bound = nq_within(conn->limit);
     conn->undone = false;
     if (pg_command(conn->handle, sql, &bound, row, &failure))
         return NEOQ_OK;
@@ -347,13 +347,13 @@ static int64_t read_int8(const PGresult *rows, int column)
 /* The time is that of the middle of the round trip, give or take half of it. */
 static void take_time(pg_conn *conn, const PGresult *rows, int column, int64_t before)
 {
-    int64_t after = pg_steady();
+    int64_t after = nq_steady();
     conn->measured = before + (after - before) / 2;
     conn->server_error = (after - before) / 2 + 1;
     conn->server_time = read_int8(rows, column);
 }
 
-static bool greet(pg_conn *conn, const pg_bound *bound, pg_failure *failure)
+static bool greet(pg_conn *conn, const nq_bound *bound, pg_failure *failure)
 {
     const pg_settings *settings = conn->settings;
     bool told = settings->pooler_told;
@@ -369,7 +369,7 @@ static bool greet(pg_conn *conn, const pg_bound *bound, pg_failure *failure)
     const int binary[] = {1, 1, 1, 1, 1};
 
     answer a = {0};
-    int64_t before = pg_steady();
+    int64_t before = nq_steady();
     bool sent = PQsendQueryParams(conn->handle, greeting, 5, types, values, lengths, binary, 1);
     a.late = sent && !pg_flush(conn->handle, bound);
     if (sent && !a.late)
@@ -392,7 +392,7 @@ static bool greet(pg_conn *conn, const pg_bound *bound, pg_failure *failure)
     return good;
 }
 
-pg_conn *pg_conn_open(const pg_settings *settings, size_t *host, const pg_bound *bound, atomic_bool *pooler,
+pg_conn *pg_conn_open(const pg_settings *settings, size_t *host, const nq_bound *bound, atomic_bool *pooler,
                       atomic_int *lost, pg_failure *failure)
 {
     pg_conn *conn = calloc(1, sizeof *conn);
@@ -446,7 +446,7 @@ void pg_conn_measure(pg_conn *conn)
     static const pg_statement clock = {"neoq_clock",
                                        "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8"};
     PGresult *rows;
-    int64_t before = pg_steady();
+    int64_t before = nq_steady();
     if (pg_run(conn, &clock, NULL, &rows) != NEOQ_OK) {
         conn->broken = true;
         return;

@@ -77,7 +77,7 @@ struct pg_conn {
 };
 
 /* Connects and makes the session ours. pooler may become true by it. NULL: failure tells why. */
-pg_conn *pg_conn_open(const pg_settings *settings, size_t *host, const pg_bound *bound, atomic_bool *pooler,
+pg_conn *pg_conn_open(const pg_settings *settings, size_t *host, const nq_bound *bound, atomic_bool *pooler,
                       atomic_int *lost, pg_failure *failure);
 void pg_conn_close(pg_conn *conn);
 /* Whether it can be used: neither broken nor left in a transaction, as far as we know. */

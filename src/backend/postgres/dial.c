@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * libpq's own list of hosts has one weakness: without blocking calls it waits for ever on a host that takes the
- * connection and says nothing. So each host is tried by itself, with its share of the time.
+ * connection and says nothing. So each host, and each address of its name, is tried by itself with its share of the time.
  */
 #include "backend/postgres/dial.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,42 +12,16 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/lookup.h"
+
+enum { SILENCE_S = 3 /* after which an address that says nothing is left for the next */ };
 
 /* ---- waiting ---------------------------------------------------------------------------- */
 
-int64_t pg_steady(void)
-{
-    return nq_real_clock.steady(&nq_real_clock);
-}
-
-pg_bound pg_within(neoq_duration limit)
-{
-    return (pg_bound){nq_time_add(pg_steady(), limit), -1};
-}
-
-bool pg_wait_io(int fd, short events, const pg_bound *bound)
-{
-    struct pollfd fds[] = {{.fd = fd, .events = events}, {.fd = bound->stop_fd, .events = POLLIN}};
-    if (fd < 0)
-        return true; /* closed: whoever reads will be told */
-    for (;;) {
-        int64_t left = bound->until == INT64_MAX ? NEOQ_HOURS(1) : bound->until - pg_steady();
-        if (left > NEOQ_HOURS(1))
-            left = NEOQ_HOURS(1);
-        int ready = poll(fds, 2, left > 0 ? (int)((left + 999) / 1000) : 0);
-        if (fds[1].revents && ready > 0)
-            return false;
-        if (ready > 0 || (ready < 0 && errno != EINTR))
-            return true;
-        if (ready == 0 && left <= 0)
-            return false;
-    }
-}
-
-bool pg_flush(PGconn *conn, const pg_bound *bound)
+bool pg_flush(PGconn *conn, const nq_bound *bound)
 {
     while (PQflush(conn) == 1) {
-        if (!pg_wait_io(PQsocket(conn), POLLIN | POLLOUT, bound))
+        if (!nq_wait_io(PQsocket(conn), POLLIN | POLLOUT, bound))
             return false;
         if (!PQconsumeInput(conn))
             return true;
@@ -58,20 +31,20 @@ bool pg_flush(PGconn *conn, const pg_bound *bound)
 
 /* Waits for something to read. Under TLS the rest of a record may wait in the library, where poll() does not see it:
  * so no wait is long. */
-static bool wait_for_input(PGconn *conn, const pg_bound *bound)
+static bool wait_for_input(PGconn *conn, const nq_bound *bound)
 {
-    pg_bound slice = *bound;
-    int64_t soon = pg_steady() + NEOQ_MILLISECONDS(20);
+    nq_bound slice = *bound;
+    int64_t soon = nq_steady() + NEOQ_MILLISECONDS(20);
     bool last = !PQsslInUse(conn) || soon >= bound->until;
     if (!last)
         slice.until = soon;
-    if (pg_wait_io(PQsocket(conn), POLLIN, &slice))
+    if (nq_wait_io(PQsocket(conn), POLLIN, &slice))
         return true;
     struct pollfd stop = {.fd = bound->stop_fd, .events = POLLIN};
     return !last && poll(&stop, 1, 0) <= 0;
 }
 
-PGresult *pg_next_result(PGconn *conn, const pg_bound *bound, bool *late)
+PGresult *pg_next_result(PGconn *conn, const nq_bound *bound, bool *late)
 {
     while (PQisBusy(conn)) {
         if (!wait_for_input(conn, bound)) {
@@ -84,7 +57,7 @@ PGresult *pg_next_result(PGconn *conn, const pg_bound *bound, bool *late)
     return PQgetResult(conn);
 }
 
-bool pg_command(PGconn *conn, const char *sql, const pg_bound *bound, PGresult **row, pg_failure *failure)
+bool pg_command(PGconn *conn, const char *sql, const nq_bound *bound, PGresult **row, pg_failure *failure)
 {
     PGresult *kept = NULL, *result;
     bool late = false, failed = false;
@@ -156,6 +129,7 @@ typedef struct attempt {
     const char *database; /* NULL = the options' own */
     const char *attrs;    /* instead of target_session_attrs; NULL = the options' own */
     size_t host;
+    const char *address; /* of that host; NULL = the options' own */
 } attempt;
 
 static PGconn *start(const attempt *a)
@@ -174,6 +148,8 @@ static PGconn *start(const attempt *a)
         for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
             if (strcmp(option->keyword, lists[i]) == 0)
                 value = item(value, a->host, parts[i], sizeof parts[i]);
+        if (strcmp(option->keyword, "hostaddr") == 0 && a->address)
+            value = a->address;
         if (!value)
             continue;
         keywords[count] = option->keyword;
@@ -188,11 +164,15 @@ static void be_quiet(void *arg, const PGresult *notice)
     (void)notice;
 }
 
-static bool shake_hands(PGconn *conn, const pg_bound *bound)
+/* heard_by: when TCP must have got an answer. */
+static bool shake_hands(PGconn *conn, const nq_bound *bound, int64_t heard_by)
 {
     PostgresPollingStatusType want = PQstatus(conn) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
     while (want == PGRES_POLLING_READING || want == PGRES_POLLING_WRITING) {
-        if (!pg_wait_io(PQsocket(conn), want == PGRES_POLLING_READING ? POLLIN : POLLOUT, bound))
+        nq_bound limit = *bound;
+        if (PQstatus(conn) == CONNECTION_STARTED && heard_by < limit.until)
+            limit.until = heard_by;
+        if (!nq_wait_io(PQsocket(conn), want == PGRES_POLLING_READING ? POLLIN : POLLOUT, &limit))
             return false;
         want = PQconnectPoll(conn);
     }
@@ -208,9 +188,8 @@ static void add_failure(pg_failure *to, const pg_failure *one)
     snprintf(to->words, sizeof to->words, "%s", words);
 }
 
-static PGconn *dial_one(const attempt *a, const pg_bound *bound, pg_failure *failure)
+static PGconn *dial_one(const attempt *a, const nq_bound *bound, int64_t heard_by, pg_failure *failure)
 {
-    pg_failure one;
     PGconn *conn = start(a);
     if (!conn) {
         pg_failure_connect(failure, NULL);
@@ -218,33 +197,79 @@ static PGconn *dial_one(const attempt *a, const pg_bound *bound, pg_failure *fai
     }
     PQsetErrorVerbosity(conn, PQERRORS_VERBOSE); /* with the SQLSTATE, which nothing else would tell */
     PQsetNoticeReceiver(conn, be_quiet, NULL);
-    bool in_time = shake_hands(conn, bound);
+    bool in_time = shake_hands(conn, bound, heard_by);
     if (in_time && PQstatus(conn) == CONNECTION_OK && PQsetnonblocking(conn, 1) == 0)
         return conn;
-    pg_failure_connect(&one, conn);
+    pg_failure_connect(failure, conn);
     if (!in_time) {
         const char *host = PQhost(conn);
-        one.status = NEOQ_ETIMEOUT;
-        snprintf(one.words, sizeof one.words, "%s:%s did not answer in time", host && *host ? host : "the server",
-                 PQport(conn) ? PQport(conn) : "");
+        failure->status = NEOQ_ETIMEOUT;
+        snprintf(failure->words, sizeof failure->words, "%s:%s did not answer in time",
+                 host && *host ? host : "the server", PQport(conn) ? PQport(conn) : "");
     }
-    add_failure(failure, &one);
     PQfinish(conn);
+    return NULL;
+}
+
+/* NULL: the options' own address. */
+static PGconn *dial_addresses(attempt *a, const struct addrinfo *addresses, const nq_bound *bound,
+                              pg_failure *failure)
+{
+    size_t left = 1;
+    for (const struct addrinfo *at = addresses; at && at->ai_next; at = at->ai_next)
+        left++;
+    for (const struct addrinfo *at = addresses; left > 0; at = at ? at->ai_next : NULL, left--) {
+        pg_failure one;
+        char text[NI_MAXHOST];
+        nq_bound share = nq_share(bound, left);
+        bool readable =
+            at && getnameinfo(at->ai_addr, at->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST) == 0;
+        a->address = readable ? text : NULL;
+        PGconn *conn = dial_one(a, &share, left == 1 ? INT64_MAX : nq_steady() + NEOQ_SECONDS(SILENCE_S), &one);
+        a->address = NULL;
+        if (conn)
+            return conn;
+        add_failure(failure, &one);
+        if (one.status == NEOQ_ENOMEM || *one.state) /* the server itself has spoken */
+            return NULL;
+    }
     return NULL;
 }
 
 /* ---- all hosts -------------------------------------------------------------------------- */
 
-static PGconn *dial_all(attempt *a, size_t hosts, size_t *first, const pg_bound *bound, pg_failure *failure)
+/* Whether libpq would have to find the host's addresses: it is neither a socket's folder nor has it one given. */
+static bool wants_lookup(const char *hostaddr, const char *host)
+{
+    return !(hostaddr && *hostaddr) && host && *host && *host != '/' && *host != '@';
+}
+
+static PGconn *dial_host(attempt *a, const nq_bound *bound, pg_failure *failure)
+{
+    char room[512];
+    struct addrinfo *addresses = NULL;
+    const char *host = item(value_of(a->options, "host"), a->host, room, sizeof room);
+    if (wants_lookup(value_of(a->options, "hostaddr"), host)) {
+        int status = nq_lookup(host, NULL, bound, &addresses);
+        if (status != NEOQ_OK) {
+            pg_failure unknown = {.status = status, .broken = true, .undone = true};
+            snprintf(unknown.words, sizeof unknown.words, "%s", neoq_error_message());
+            add_failure(failure, &unknown);
+            return NULL;
+        }
+    }
+    PGconn *conn = dial_addresses(a, addresses, bound, failure);
+    if (addresses)
+        freeaddrinfo(addresses);
+    return conn;
+}
+
+static PGconn *dial_all(attempt *a, size_t hosts, size_t *first, const nq_bound *bound, pg_failure *failure)
 {
     for (size_t n = 0; n < hosts; n++) {
-        pg_bound share = *bound;
-        if (bound->until != INT64_MAX) {
-            int64_t now = pg_steady();
-            share.until = now + (bound->until - now) / (int64_t)(hosts - n);
-        }
+        nq_bound share = nq_share(bound, hosts - n);
         a->host = (*first + n) % hosts;
-        PGconn *conn = dial_one(a, &share, failure);
+        PGconn *conn = dial_host(a, &share, failure);
         if (conn) {
             *first = a->host;
             return conn;
@@ -255,7 +280,7 @@ static PGconn *dial_all(attempt *a, size_t hosts, size_t *first, const pg_bound 
     return NULL;
 }
 
-PGconn *pg_dial(const pg_settings *settings, const char *database, size_t *first, const pg_bound *bound,
+PGconn *pg_dial(const pg_settings *settings, const char *database, size_t *first, const nq_bound *bound,
                 pg_failure *failure)
 {
     *failure = (pg_failure){.status = NEOQ_EBACKEND};

@@ -45,17 +45,46 @@ static int send_once(neoq_store *store, pg_batch *batch, int64_t token, bool aga
     return status;
 }
 
+/* One job, which is probably new: *stored tells whether it was. */
+static int send_one(neoq_store *store, const pg_batch *batch, int64_t token, int patience, const char *words,
+                    bool *stored)
+{
+    static const pg_statement statement = {
+        "neoq_enqueue_one", "SELECT %s.enqueue_one($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17)"};
+    pg_build b = {0};
+    PGresult *rows = NULL;
+    pg_put_int8(&b, pg_now(store));
+    pg_put_int8(&b, token);
+    pg_put_int4(&b, patience);
+    pg_put_text(&b, words);
+    pg_put_entry(&b, &batch->entries[0]);
+    const pg_params *params = pg_built(&b);
+    int status = params ? pg_pool_run(store->pool, &statement, params, false, &rows) : NEOQ_ENOMEM;
+    *stored = status == NEOQ_OK && pg_bool(rows, 0, 0);
+    PQclear(rows);
+    pg_build_free(&b);
+    return status;
+}
+
 /* Where the answer was lost, the server is asked by the token whether it was done; if not, it is done now. */
 static int send_batch(neoq_store *store, pg_batch *batch, int patience, PGresult **rows)
 {
     int64_t token = (int64_t)atomic_fetch_add(&store->token, 1), begun = store->clock->steady(store->clock);
-    const char *words = pg_bell_lend(store->bell);
-    int status = send_once(store, batch, token, false, patience, words, rows);
+    int64_t sent = nq_steady();
+    const char *words = batch->awaited ? NULL : pg_bell_lend(store->bell);
+    int status = NEOQ_OK;
+    bool stored = false;
+    if (batch->count == 1 && batch->hopeful)
+        status = send_one(store, batch, token, patience, words, &stored);
+    batch->hopeful = batch->hopeful && batch->count > 1;
+    if (status == NEOQ_OK && !stored)
+        status = send_once(store, batch, token, false, patience, words, rows);
     if (status == NEOQ_OK && words)
-        batch->told = true;
+        batch->told = nq_steady() - sent + 1;
     if (status == NEOQ_EUNKNOWN && store->clock->steady(store->clock) - begun < token_life) {
         status = send_once(store, batch, token, true, 0, NULL, rows);
-        if (status == NEOQ_EBACKEND || status == NEOQ_ETIMEOUT) /* that is said of the second try alone */
+        if (status == NEOQ_EBACKEND || status == NEOQ_ETIMEOUT ||
+            status == NEOQ_ENOMEM) /* that is said of the second try alone */
             status = nq_fail(NEOQ_EUNKNOWN, "%s", neoq_error_message());
     }
     return status;
@@ -79,10 +108,10 @@ static void note_arrivals(neoq_store *store, const pg_batch *batch)
     pthread_mutex_unlock(&store->queue_mutex);
 }
 
-/* Whether it is likely that all jobs are new: there are some, and none was refused of late. */
+/* Whether it is likely that all jobs are new: there is one, or there are some, and none was refused of late. */
 static bool is_hopeful(const neoq_store *store, const pg_batch *batch)
 {
-    return batch->count >= SOME_JOBS &&
+    return (batch->count == 1 || batch->count >= SOME_JOBS) &&
            store->clock->steady(store->clock) - atomic_load(&store->refused_at) > NEOQ_SECONDS(HOPE_AFTER_S);
 }
 
@@ -92,7 +121,7 @@ static int store_batch(neoq_store *store, pg_batch *batch, int patience)
     for (int round = 0; round < ROUNDS && batch->count > 0 && status == NEOQ_OK; round++) {
         PGresult *rows = NULL;
         batch->hopeful = is_hopeful(store, batch);
-        batch->told = false;
+        batch->told = 0;
         status = pg_batch_address(store, batch);
         if (status != NEOQ_OK || batch->count == 0)
             break;
@@ -104,7 +133,9 @@ static int store_batch(neoq_store *store, pg_batch *batch, int patience)
             pg_batch_read(store, batch, rows);
         }
         if (batch->told)
-            pg_bell_ring(store->bell);
+            pg_bell_lent(store->bell, batch->told);
+        else if (batch->awaited)
+            pg_bell_announce_later(store->bell);
         else
             pg_bell_announce(store->bell); /* also of what may have been stored, or not */
         PQclear(rows);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Settling and claiming: one statement, and what it answered. A second one follows only where a run's row was moved since
- * it was claimed, or a claim that began further on came back short.
+ * Settling and claiming: one statement, and what it answered; a shorter one for a claim alone. A second one follows
+ * only where a run's row was moved since it was claimed, or a claim that began further on came back short.
  */
 #include "backend/postgres/exchange.h"
 
@@ -82,6 +82,11 @@ static void put_settlements(pg_build *b, const trip *t)
     WHOLE(PG_INT8, pg_put_int8(b, s->peak_memory));
 }
 
+static int32_t limit_of(const pg_ask *ask)
+{
+    return ask->left > INT32_MAX ? INT32_MAX : (int32_t)ask->left;
+}
+
 /* An array with one item of each claim that is not over. */
 #define CLAIM(type, put)                                                                                             \
     do {                                                                                                             \
@@ -97,33 +102,56 @@ static void put_claims(pg_build *b, const trip *t)
 {
     CLAIM(PG_TEXT, pg_put_text(b, ask->claim->queue));
     CLAIM(PG_INT4, pg_put_int4(b, ask->known));
-    CLAIM(PG_INT4, pg_put_int4(b, ask->left > INT32_MAX ? INT32_MAX : (int32_t)ask->left));
+    CLAIM(PG_INT4, pg_put_int4(b, limit_of(ask)));
     CLAIM(PG_BOOL, pg_put_bool(b, !ask->skipping));
     CLAIM(PG_INT4, pg_put_int4(b, ask->from.rank));
     CLAIM(PG_INT8, pg_put_int8(b, ask->from.run_after));
     CLAIM(PG_INT8, pg_put_int8(b, ask->from.arrival));
 }
 
+/* A worker that only claims, and from one queue. */
+static bool is_one_claim(const trip *t)
+{
+    return t->x->worker && t->open_count == 1 && t->plain_count + t->whole_count == 0;
+}
+
+static void put_claim(pg_build *b, const pg_ask *ask)
+{
+    pg_put_text(b, ask->claim->queue);
+    pg_put_int4(b, ask->known);
+    pg_put_int4(b, limit_of(ask));
+    pg_put_bool(b, !ask->skipping);
+    pg_put_int4(b, ask->from.rank);
+    pg_put_int8(b, ask->from.run_after);
+    pg_put_int8(b, ask->from.arrival);
+}
+
 static int send_trip(neoq_store *store, trip *t, PGresult **rows)
 {
-    static const pg_statement statement = {
+    static const pg_statement exchange = {
         "neoq_exchange",
         "SELECT * FROM %s.exchange($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,"
         "$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31)"};
+    static const pg_statement claim = {"neoq_claim", "SELECT * FROM %s.claim($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)"};
+    const pg_statement *statement = is_one_claim(t) ? &claim : &exchange;
     pg_build b = {0};
     size_t room = t->x->cancel_room;
     neoq_time now = pg_now(store);
     t->now = t->now && t->now < now ? t->now : now;
     pg_put_int8(&b, now);
     pg_put_text(&b, t->x->worker);
-    put_settlements(&b, t);
-    put_claims(&b, t);
+    if (statement == &claim) {
+        put_claim(&b, t->open[0]);
+    } else {
+        put_settlements(&b, t);
+        put_claims(&b, t);
+    }
     pg_put_int4(&b, !t->first || !t->x->cancels ? 0 : room > INT32_MAX ? INT32_MAX : (int32_t)room);
     pg_put_int8(&b, t->first && t->x->worker ? pg_lease_of(store, t->x->worker) : 0);
     const pg_params *params = pg_built(&b);
     /* The runtime tries again by itself, and may have to end meanwhile. */
     int status =
-        params ? pg_pool_run_within(store->pool, NEOQ_SECONDS(1), &statement, params, false, rows) : NEOQ_ENOMEM;
+        params ? pg_pool_run_within(store->pool, NEOQ_SECONDS(1), statement, params, false, rows) : NEOQ_ENOMEM;
     pg_build_free(&b);
     return status;
 }

@@ -2,7 +2,6 @@
 #include "backend/postgres/failure.h"
 
 #include <ctype.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,22 +134,4 @@ bool pg_failure_lasting(const pg_failure *failure)
     static const char *const lasting[] = {"28", "3D000", "42501", NULL};
     return failure->status == NEOQ_EINVAL || failure->status == NEOQ_ENOMEM ||
            (*failure->state && is(failure->state, lasting));
-}
-
-/* ---- the log ---------------------------------------------------------------------------- */
-
-void pg_log(const neoq_options *options, neoq_log_level level, const char *format, ...)
-{
-    static const char *const names[] = {"", "error", "warning", "info", "debug"};
-    if (level > options->log_level)
-        return;
-    char message[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
-    va_end(args);
-    if (options->log)
-        options->log(level, message, options->log_arg);
-    else
-        fprintf(stderr, "neoq: %s: %s\n", names[level], message);
 }

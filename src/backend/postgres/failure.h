@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * postgres/failure.h -- what a failure of the server means to neoq, and the log.
+ * postgres/failure.h -- what a failure of the server means to neoq.
  *
  * PostgreSQL tells by a five-letter SQLSTATE what went wrong. Functions of ours raise 'NQ0nn' for the neoq_status
  * -nn, with the words that the caller is to see: 'NQ006' is NEOQ_EFULL.
@@ -29,8 +29,5 @@ bool pg_failure_lasting(const pg_failure *failure);
 
 /* libpq's words in one line. */
 void pg_one_line(char *out, size_t room, const char *words);
-
-void pg_log(const neoq_options *options, neoq_log_level level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -28,12 +28,15 @@ typedef struct pg_batch {
     pg_entry *entries;
     size_t count;
     bool hopeful; /* probably all jobs are new */
-    bool told;    /* the statement told the others itself */
+    bool awaited; /* somebody waits here, where all its queues are claimed from */
+    int64_t told; /* the statement told the others itself, and took so many microseconds; 0: it did not */
 } pg_batch;
 
 /* The parameters that enqueue_jobs() takes from `queues` on (PG_BATCH_PARAMS of them), after those in b. */
 enum { PG_BATCH_PARAMS = 17 };
 void pg_put_batch(pg_build *b, pg_batch *batch);
+/* Those that enqueue_one() takes from `p_queue` on. */
+void pg_put_entry(pg_build *b, const pg_entry *entry);
 
 /* Adds jobs, and fills in their results as if all were stored. On failure the batch is as it was. */
 int pg_batch_add(pg_batch *batch, const neoq_job *jobs, size_t count, neoq_enqueued *results);

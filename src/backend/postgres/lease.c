@@ -80,7 +80,7 @@ static int send_beat(neoq_store *store, const neoq_beat *beat, PGresult **rows)
     pg_put_bool(&b, !store->unsure && !store->unsure_at);
     pthread_mutex_unlock(&store->hold_mutex);
     const pg_params *params = pg_built(&b);
-    int status = params ? pg_pool_run(store->pool, &statement, params, true, rows) : NEOQ_ENOMEM;
+    int status = params ? pg_pool_run_urgently(store->pool, &statement, params, rows) : NEOQ_ENOMEM;
     pg_build_free(&b);
     return status;
 }

@@ -19,11 +19,13 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 
 enum {
-    TELL_EVERY_US = 1000, /* at least between two; NOTIFY takes a lock on the whole database */
-    TELL_MOST_US = 8000,  /* ... while there is always something to tell: whoever hears it is busy then */
-    QUIET_MS = 100,       /* after which whoever enqueues may tell it himself */
+    TELL_EVERY_US = 1000,  /* at least between two; NOTIFY takes a lock on the whole database */
+    TELL_MOST_US = 8000,   /* ... while there is always something to tell: whoever hears it is busy then */
+    QUIET_LEAST_US = 4000, /* after which whoever enqueues may tell it himself */
+    QUIET_SHARE = 8,       /* ... and so many times what that took, as he may have waited for others who tell */
     TELL_LIMIT_S = 5,
     USAGE_EVERY_S = 10, /* how often the server's notification queue is looked at, while we notify */
     PING_AFTER_S = 15,  /* of silence */
@@ -41,11 +43,12 @@ struct pg_bell {
 
     atomic_uint_fast64_t version;
     atomic_int sleepers;
-    atomic_bool dirty;        /* to be told to the others */
-    char tag[17];             /* what our own notifications carry: they say nothing new */
-    atomic_int_fast64_t told; /* when it was told last */
-    int wake_fd;              /* gets the reader out of its poll */
-    int stop_fd, hurry_fd;    /* end the thread's waits: of connecting to listen; of telling */
+    atomic_bool dirty;               /* to be told to the others */
+    char tag[17];                    /* what our own notifications carry: they say nothing new */
+    atomic_int_fast64_t told, quiet; /* when it was told last; for how long before words are lent */
+    atomic_int_fast64_t not_before;  /* when the announcement may be told */
+    int wake_fd;                     /* gets the reader out of its poll */
+    int stop_fd, hurry_fd;           /* end the thread's waits: of connecting to listen; of telling */
 
     pthread_mutex_t mutex;
     pthread_cond_t changed; /* for waiters */
@@ -102,7 +105,7 @@ static bool take_in(pg_bell *bell, bool *lost)
     PGconn *conn = bell->listening;
     bool news = false;
     *lost = !PQconsumeInput(conn);
-    bell->heard = pg_steady();
+    bell->heard = nq_steady();
     for (PGnotify *note; (note = PQnotifies(conn)) != NULL; PQfreemem(note))
         news = news || strcmp(note->extra, bell->tag) != 0;
     while (!PQisBusy(conn)) {
@@ -132,7 +135,7 @@ static void lose_ear(pg_bell *bell)
 {
     PQfinish(bell->listening);
     bell->listening = NULL;
-    bell->listen_at = pg_steady() + pg_backoff(++bell->listen_failures);
+    bell->listen_at = nq_steady() + nq_redial_pause(++bell->listen_failures);
     atomic_fetch_add(&bell->version, 1);
     pthread_cond_broadcast(&bell->changed);
     pthread_cond_signal(&bell->work);
@@ -152,7 +155,7 @@ static bool read_once(pg_bell *bell, int64_t until, bool *lost)
     int64_t left = bell->clock->left(bell->clock, until);
     int64_t next_ping =
         bell->pinged ? bell->pinged + NEOQ_SECONDS(PING_LIMIT_S) : bell->heard + NEOQ_SECONDS(PING_AFTER_S);
-    int64_t silence = next_ping - pg_steady();
+    int64_t silence = next_ping - nq_steady();
     silence = silence > 0 ? silence : 0;
     *lost = fds[1].fd < 0;
     if (*lost)
@@ -162,7 +165,7 @@ static bool read_once(pg_bell *bell, int64_t until, bool *lost)
         empty_fd(bell->wake_fd);
     bool news = ready > 0 && fds[1].revents && take_in(bell, lost);
     if (!*lost)
-        *lost = !ping(bell, pg_steady());
+        *lost = !ping(bell, nq_steady());
     return news;
 }
 
@@ -198,7 +201,7 @@ static void read_unread(pg_bell *bell)
 uint64_t pg_bell_seen(pg_bell *bell)
 {
     if (pthread_mutex_trylock(&bell->mutex) == 0) {
-        if (bell->listening && !bell->reading && pg_steady() - bell->heard > NEOQ_SECONDS(UNREAD_S))
+        if (bell->listening && !bell->reading && nq_steady() - bell->heard > NEOQ_SECONDS(UNREAD_S))
             read_unread(bell);
         pthread_mutex_unlock(&bell->mutex);
     }
@@ -208,7 +211,7 @@ uint64_t pg_bell_seen(pg_bell *bell)
 /* ---- the thread: connecting ------------------------------------------------------------- */
 
 /* The channel's name, quoted as the schema's is. */
-static bool command(pg_bell *bell, PGconn *conn, const char *format, const pg_bound *bound, pg_failure *failure)
+static bool command(pg_bell *bell, PGconn *conn, const char *format, const nq_bound *bound, pg_failure *failure)
 {
     char sql[512];
     snprintf(sql, sizeof sql, format, bell->settings->quoted_schema);
@@ -220,11 +223,11 @@ static void tell_log(pg_bell *bell, const pg_failure *failure)
 {
     bool refused = failure && *failure->state && strncmp(failure->state, "57P", 3) != 0;
     if (refused && !bell->refused)
-        pg_log(bell->options, NEOQ_LOG_WARN,
+        nq_log(bell->options, NEOQ_LOG_WARN,
                "PostgreSQL %s: no connection to LISTEN on, so jobs of other processes are looked for every %g s: %s",
                bell->settings->shown, (double)bell->options->job_check_interval / 1e6, failure->words);
     else if (!failure && bell->refused)
-        pg_log(bell->options, NEOQ_LOG_INFO, "PostgreSQL %s: listening again", bell->settings->shown);
+        nq_log(bell->options, NEOQ_LOG_INFO, "PostgreSQL %s: listening again", bell->settings->shown);
     bell->refused = failure ? bell->refused || refused : false;
 }
 
@@ -240,7 +243,7 @@ static void connect_ear(pg_bell *bell)
     pg_failure failure;
     size_t host = bell->host;
     pthread_mutex_unlock(&bell->mutex);
-    pg_bound bound = pg_within(bell->settings->connect_timeout);
+    nq_bound bound = nq_within(bell->settings->connect_timeout);
     bound.stop_fd = bell->stop_fd;
     PGconn *conn = pg_dial(bell->settings, NULL, &host, &bound, &failure);
     if (conn && !command(bell, conn, listen_sql, &bound, &failure)) {
@@ -251,12 +254,12 @@ static void connect_ear(pg_bell *bell)
     pthread_mutex_lock(&bell->mutex);
     bell->host = host;
     if (!conn) {
-        bell->listen_at = pg_steady() + pg_backoff(++bell->listen_failures);
+        bell->listen_at = nq_steady() + nq_redial_pause(++bell->listen_failures);
         return;
     }
     bell->listening = conn;
     bell->listen_failures = 0;
-    bell->heard = pg_steady();
+    bell->heard = nq_steady();
     bell->pinged = 0;
     atomic_fetch_add(&bell->version, 1); /* what was said before it listened */
     pthread_cond_broadcast(&bell->changed);
@@ -266,7 +269,7 @@ static void connect_ear(pg_bell *bell)
 
 /* A queue that fills up makes every NOTIFY fail, and every transaction with one. Somebody does not listen to what he
  * asked for. */
-static bool may_tell(pg_bell *bell, int64_t now, const pg_bound *bound, pg_failure *failure)
+static bool may_tell(pg_bell *bell, int64_t now, const nq_bound *bound, pg_failure *failure)
 {
     PGresult *row;
     char sql[96];
@@ -278,20 +281,20 @@ static bool may_tell(pg_bell *bell, int64_t now, const pg_bound *bound, pg_failu
     bool full = *PQgetvalue(row, 0, 0) == 't';
     PQclear(row);
     if (full && !bell->held_back)
-        pg_log(bell->options, NEOQ_LOG_WARN,
+        nq_log(bell->options, NEOQ_LOG_WARN,
                "PostgreSQL %s: the server's notification queue fills up, so neoq does not notify other processes, "
                "which find "
                "jobs by polling; look for a session that LISTENs and is idle in a transaction",
                bell->settings->shown);
     else if (!full && bell->held_back)
-        pg_log(bell->options, NEOQ_LOG_INFO, "PostgreSQL %s: notifying other processes again", bell->settings->shown);
+        nq_log(bell->options, NEOQ_LOG_INFO, "PostgreSQL %s: notifying other processes again", bell->settings->shown);
     bell->held_back = full;
     bell->usage_at = now + NEOQ_SECONDS(USAGE_EVERY_S);
     *failure = (pg_failure){0};
     return !full;
 }
 
-static bool connect_mouth(pg_bell *bell, const pg_bound *bound, pg_failure *failure)
+static bool connect_mouth(pg_bell *bell, const nq_bound *bound, pg_failure *failure)
 {
     size_t host = bell->host;
     bell->telling = pg_dial(bell->settings, NULL, &host, bound, failure);
@@ -305,12 +308,23 @@ static void hang_up(pg_bell *bell)
     bell->telling = NULL;
 }
 
+static void set_quiet(pg_bell *bell, int64_t quiet)
+{
+    atomic_store(&bell->quiet, quiet > QUIET_LEAST_US ? quiet : QUIET_LEAST_US);
+}
+
+int64_t pg_bell_pause(int64_t before, int64_t since)
+{
+    bool steadily = since < 2 * before;
+    return !steadily ? TELL_EVERY_US : before < TELL_MOST_US ? before * 2 : TELL_MOST_US;
+}
+
 /* Without the mutex. What is announced from now on is told by the next one. */
 static void tell_others(pg_bell *bell)
 {
     pg_failure failure = {0};
-    int64_t now = pg_steady();
-    pg_bound bound = pg_within(NEOQ_SECONDS(TELL_LIMIT_S));
+    int64_t now = nq_steady();
+    nq_bound bound = nq_within(NEOQ_SECONDS(TELL_LIMIT_S));
     bound.stop_fd = bell->hurry_fd;
     atomic_store(&bell->dirty, false);
     bool can = bell->telling || connect_mouth(bell, &bound, &failure);
@@ -318,11 +332,11 @@ static void tell_others(pg_bell *bell)
     char sql[64];
     snprintf(sql, sizeof sql, "NOTIFY %%s, '%s'", bell->tag);
     if (may && command(bell, bell->telling, sql, &bound, &failure)) {
-        bool steadily = now - bell->told < 2 * bell->pause;
-        bell->pause = !steadily ? TELL_EVERY_US : bell->pause < TELL_MOST_US ? bell->pause * 2 : TELL_MOST_US;
+        bell->pause = pg_bell_pause(bell->pause, now - bell->told);
         bell->told = now;
         bell->tell_failures = 0;
         bell->tell_at = now + bell->pause;
+        set_quiet(bell, atomic_load(&bell->quiet) / 2); /* once it may have been something else that took so long */
         return;
     }
     atomic_store(&bell->dirty, true); /* once it can be told, it will be */
@@ -332,10 +346,16 @@ static void tell_others(pg_bell *bell)
         return;
     }
     hang_up(bell);
-    bell->tell_at = pg_steady() + pg_backoff(bell->tell_failures);
+    bell->tell_at = nq_steady() + nq_redial_pause(bell->tell_failures);
 }
 
 /* ---- the thread ------------------------------------------------------------------------- */
+
+static int64_t when_to_tell(const pg_bell *bell)
+{
+    int64_t not_before = atomic_load(&bell->not_before);
+    return bell->tell_at < not_before ? not_before : bell->tell_at;
+}
 
 /* One step, if something is due; else false, and *until when the next one will be. The mutex is held before and
  * after. */
@@ -347,8 +367,9 @@ static bool work_once(pg_bell *bell, int64_t now, int64_t *until)
         return true;
     }
     bool dirty = atomic_load(&bell->dirty);
-    if ((dirty && now >= bell->tell_at) || now >= bell->tend_at) {
-        bool tells = dirty && now >= bell->tell_at;
+    int64_t tell_at = when_to_tell(bell);
+    if ((dirty && now >= tell_at) || now >= bell->tend_at) {
+        bool tells = dirty && now >= tell_at;
         bell->tend_at = now >= bell->tend_at ? now + bell->settings->health_check_period : bell->tend_at;
         pthread_mutex_unlock(&bell->mutex);
         if (tells)
@@ -366,8 +387,8 @@ static bool work_once(pg_bell *bell, int64_t now, int64_t *until)
     *until = bell->tend_at;
     if (listens && !bell->listening && bell->listen_at < *until)
         *until = bell->listen_at;
-    if (dirty && bell->tell_at < *until)
-        *until = bell->tell_at;
+    if (dirty && tell_at < *until)
+        *until = tell_at;
     if (bell->listening && bell->read_at < *until)
         *until = bell->read_at;
     return false;
@@ -379,7 +400,7 @@ static void *work(void *arg)
     pthread_mutex_lock(&bell->mutex);
     while (!bell->stop || (atomic_load(&bell->dirty) && bell->tell_failures == 0)) {
         int64_t until;
-        if (!work_once(bell, pg_steady(), &until))
+        if (!work_once(bell, nq_steady(), &until))
             nq_cond_wait(&bell->work, &bell->mutex, &nq_real_clock, until);
     }
     bell->stopped = true;
@@ -407,7 +428,7 @@ static void call_thread(pg_bell *bell)
     if (bell->threadless)
         return;
     bell->threadless = true;
-    pg_log(
+    nq_log(
         bell->options, NEOQ_LOG_WARN,
         "PostgreSQL %s: no thread to be had to notify other processes or to hear of them; jobs are found by polling",
         bell->settings->shown);
@@ -415,19 +436,43 @@ static void call_thread(pg_bell *bell)
 
 const char *pg_bell_lend(pg_bell *bell)
 {
-    int64_t now = pg_steady(), told = atomic_load(&bell->told);
-    bool quiet = now - told >= NEOQ_MILLISECONDS(QUIET_MS) && !pg_pool_is_pooled(bell->pool);
-    return quiet && atomic_compare_exchange_strong(&bell->told, &told, now) ? bell->tag : NULL;
+    int64_t now = nq_steady(), told = atomic_load(&bell->told);
+    bool quiet = now - told >= atomic_load(&bell->quiet) && !atomic_load(&bell->dirty);
+    return quiet && !pg_pool_is_pooled(bell->pool) && atomic_compare_exchange_strong(&bell->told, &told, now)
+               ? bell->tag
+               : NULL;
 }
 
-void pg_bell_announce(pg_bell *bell)
+void pg_bell_lent(pg_bell *bell, int64_t took)
+{
+    set_quiet(bell, took * QUIET_SHARE);
+    pg_bell_ring(bell);
+}
+
+bool pg_bell_is_awaited(pg_bell *bell)
+{
+    return atomic_load(&bell->sleepers) > 0;
+}
+
+static void announce(pg_bell *bell, int64_t delay)
 {
     pg_bell_ring(bell);
     if (pg_pool_is_pooled(bell->pool) || atomic_exchange(&bell->dirty, true))
         return;
+    atomic_store(&bell->not_before, nq_steady() + delay);
     pthread_mutex_lock(&bell->mutex);
     call_thread(bell);
     pthread_mutex_unlock(&bell->mutex);
+}
+
+void pg_bell_announce(pg_bell *bell)
+{
+    announce(bell, 0);
+}
+
+void pg_bell_announce_later(pg_bell *bell)
+{
+    announce(bell, TELL_EVERY_US);
 }
 
 /* ---- waiting ---------------------------------------------------------------------------- */
@@ -489,8 +534,9 @@ int pg_bell_open(pg_bell **out, pg_pool *pool, const pg_settings *settings, cons
     pthread_mutex_init(&bell->mutex, NULL);
     nq_cond_init(&bell->changed);
     nq_cond_init(&bell->work);
-    bell->tend_at = pg_steady() + settings->health_check_period;
+    bell->tend_at = nq_steady() + settings->health_check_period;
     atomic_init(&bell->told, INT64_MIN / 2);
+    atomic_init(&bell->quiet, QUIET_LEAST_US);
     snprintf(bell->tag, sizeof bell->tag, "%016" PRIx64, nq_real_clock.random(&nq_real_clock)); /* no test's seed */
     if (bell->wake_fd < 0 || bell->stop_fd < 0 || bell->hurry_fd < 0) {
         nq_fail(NEOQ_EBACKEND, "PostgreSQL %s: no descriptor to be had: %s", settings->shown, strerror(errno));
@@ -503,7 +549,7 @@ int pg_bell_open(pg_bell **out, pg_pool *pool, const pg_settings *settings, cons
 
 static void stop_thread(pg_bell *bell)
 {
-    int64_t until = pg_steady() + NEOQ_SECONDS(1);
+    int64_t until = nq_steady() + NEOQ_SECONDS(1);
     pthread_mutex_lock(&bell->mutex);
     bell->stop = true;
     signal_fd(bell->stop_fd);

@@ -55,14 +55,12 @@ typedef struct taking_down {
     bool anyway;
 } taking_down;
 
-/* Whatever is enqueued after the look waits for the lock on the table, and then finds none. */
+/* Whatever is enqueued after the look waits for the lock on its table, and then finds none. */
 static int take_down(pg_session *s, void *arg)
 {
     taking_down *down = arg;
     neoq_schema_info *info = down->migration->info;
-    int status =
-        pg_session_run(s, PG_SCHEMA_PATIENCE,
-                       "LOCK TABLE @schema@.job, @schema@.worker, @schema@.tally IN ACCESS EXCLUSIVE MODE", NULL);
+    int status = pg_schema_lock_tables(s);
     if (status == NEOQ_OK)
         status = pg_schema_counts(s, info);
     if (status == NEOQ_OK && !down->anyway && (info->jobs > 0 || info->workers > 0)) {

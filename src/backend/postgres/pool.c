@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 
 /* How long a measurement of the server's clock serves, and by how much clocks may drift apart meanwhile. */
 enum { CLOCK_PERIOD_S = 60, DRIFT_PER_MILLION = 100 };
@@ -39,14 +40,6 @@ struct pg_pool {
     atomic_int_fast64_t offset; /* the server's time less our steady time */
 };
 
-neoq_duration pg_backoff(int n)
-{
-    neoq_duration most = n > 6 ? NEOQ_SECONDS(2) : NEOQ_MILLISECONDS(50) << (n > 0 ? n - 1 : 0);
-    if (most > NEOQ_SECONDS(2))
-        most = NEOQ_SECONDS(2);
-    return most - (neoq_duration)(nq_real_clock.random(&nq_real_clock) % (uint64_t)(most / 2));
-}
-
 bool pg_pool_is_pooled(const pg_pool *pool)
 {
     return atomic_load(&pool->pooler);
@@ -58,7 +51,7 @@ neoq_time pg_pool_now(pg_pool *pool)
 {
     if (pool->clock != &nq_real_clock)
         return pool->clock->now(pool->clock);
-    return pg_steady() + (int64_t)atomic_load_explicit(&pool->offset, memory_order_relaxed);
+    return nq_steady() + (int64_t)atomic_load_explicit(&pool->offset, memory_order_relaxed);
 }
 
 /* A new measurement counts where it contradicts the old one, or is the better of the two. The mutex is held. */
@@ -91,25 +84,25 @@ static void tell(const pg_pool *pool, const news *n)
 {
     const char *shown = pool->settings->shown;
     if (n->trouble == NO_CONNECTION)
-        pg_log(pool->options, NEOQ_LOG_WARN, "PostgreSQL %s: no connection to be had, trying again: %s", shown,
+        nq_log(pool->options, NEOQ_LOG_WARN, "PostgreSQL %s: no connection to be had, trying again: %s", shown,
                n->words);
     else if (n->trouble == READ_ONLY)
-        pg_log(pool->options, NEOQ_LOG_WARN,
+        nq_log(pool->options, NEOQ_LOG_WARN,
                "PostgreSQL %s: the server takes no writes, looking for one that does: %s", shown, n->words);
     if (n->over == NO_CONNECTION)
-        pg_log(pool->options, NEOQ_LOG_INFO, "PostgreSQL %s: connected again after %.1f s", shown,
+        nq_log(pool->options, NEOQ_LOG_INFO, "PostgreSQL %s: connected again after %.1f s", shown,
                (double)n->lasted / 1e6);
     else if (n->over == READ_ONLY)
-        pg_log(pool->options, NEOQ_LOG_INFO, "PostgreSQL %s: the server takes writes again, after %.1f s", shown,
+        nq_log(pool->options, NEOQ_LOG_INFO, "PostgreSQL %s: the server takes writes again, after %.1f s", shown,
                (double)n->lasted / 1e6);
     if (n->pooler && pool->settings->pooler_told)
-        pg_log(
+        nq_log(
             pool->options, NEOQ_LOG_WARN,
             "PostgreSQL %s: prepared statements get lost, so a connection pooler in transaction mode stands between, "
             "though the URL says pooler=session",
             shown);
     else if (n->pooler)
-        pg_log(pool->options, NEOQ_LOG_INFO,
+        nq_log(pool->options, NEOQ_LOG_INFO,
                "PostgreSQL %s: a connection pooler stands between; jobs of other processes are looked for every "
                "%g s instead of being heard of (pooler=session in the URL if it gives each client a session)",
                shown, (double)pool->options->job_check_interval / 1e6);
@@ -126,12 +119,12 @@ static void note_pooler(pg_pool *pool, news *n)
 static void note_failure(pg_pool *pool, trouble kind, const pg_failure *failure, news *n)
 {
     pool->failures++;
-    pool->next_try = pg_steady() + pg_backoff(pool->failures);
+    pool->next_try = nq_steady() + nq_redial_pause(pool->failures);
     pool->failure = *failure;
     if (pool->trouble != NO_TROUBLE || pool->opening)
         return;
     pool->trouble = n->trouble = kind;
-    pool->trouble_since = pg_steady();
+    pool->trouble_since = nq_steady();
     snprintf(n->words, sizeof n->words, "%s", failure->words);
 }
 
@@ -143,7 +136,7 @@ static void note_success(pg_pool *pool, const pg_conn *conn, news *n)
     if (pool->trouble == READ_ONLY && conn->read_only)
         return;
     n->over = pool->trouble;
-    n->lasted = pg_steady() - pool->trouble_since;
+    n->lasted = nq_steady() - pool->trouble_since;
     pool->trouble = NO_TROUBLE;
     pool->failures = 0;
     pool->next_try = 0;
@@ -152,7 +145,7 @@ static void note_success(pg_pool *pool, const pg_conn *conn, news *n)
 /* ---- connections come and go ------------------------------------------------------------ */
 
 /* Connects; the mutex is held before and after. NULL: pool->failure tells why. */
-static pg_conn *add_connection(pg_pool *pool, const pg_bound *bound)
+static pg_conn *add_connection(pg_pool *pool, const nq_bound *bound)
 {
     news n = {0};
     pg_failure failure;
@@ -167,7 +160,7 @@ static pg_conn *add_connection(pg_pool *pool, const pg_bound *bound)
         const pg_settings *s = pool->settings;
         uint64_t jitter = (uint64_t)s->max_conn_lifetime_jitter;
         jitter = jitter ? nq_real_clock.random(&nq_real_clock) % jitter : 0;
-        conn->expires = nq_time_add(nq_time_add(pg_steady(), s->max_conn_lifetime), (int64_t)jitter);
+        conn->expires = nq_time_add(nq_time_add(nq_steady(), s->max_conn_lifetime), (int64_t)jitter);
     }
 
     pthread_mutex_lock(&pool->mutex);
@@ -238,7 +231,7 @@ static int fail_to_connect(const pg_pool *pool)
 /* Whether this connection may go out to a caller. The server's clock is looked at on the way, now and then. */
 static bool make_ready(pg_pool *pool, pg_conn *conn)
 {
-    int64_t now = pg_steady();
+    int64_t now = nq_steady();
     if (now >= conn->expires || !pg_conn_alive(conn))
         return false;
     bool stale = false;
@@ -260,9 +253,11 @@ static bool make_ready(pg_pool *pool, pg_conn *conn)
     return true;
 }
 
-static int take(pg_pool *pool, neoq_duration patience, pg_conn **conn)
+/* urgent: there may be one more than max_conns. */
+static int take(pg_pool *pool, neoq_duration patience, bool urgent, pg_conn **conn)
 {
-    pg_bound bound = pg_within(patience);
+    nq_bound bound = nq_within(patience);
+    int most = pool->settings->max_conns + urgent;
     pthread_mutex_lock(&pool->mutex);
     for (;;) {
         pg_conn *one = take_idle(pool);
@@ -276,10 +271,10 @@ static int take(pg_pool *pool, neoq_duration patience, pg_conn **conn)
             pthread_mutex_lock(&pool->mutex);
             continue;
         }
-        int64_t now = pg_steady(), until = bound.until;
+        int64_t now = nq_steady(), until = bound.until;
         if (now >= until)
             break;
-        if (pool->open < pool->settings->max_conns && !pool->probing) {
+        if (pool->open < most && !pool->probing) {
             if (now >= pool->next_try) {
                 *conn = add_connection(pool, &bound);
                 if (!*conn && !pg_failure_lasting(&pool->failure))
@@ -299,7 +294,7 @@ static int take(pg_pool *pool, neoq_duration patience, pg_conn **conn)
 
 int pg_pool_take(pg_pool *pool, pg_conn **conn)
 {
-    return take(pool, pool->settings->connect_timeout, conn);
+    return take(pool, pool->settings->connect_timeout, false, conn);
 }
 
 /* Takes all idle connections out of the pool, for the caller to close. The mutex is held. */
@@ -316,7 +311,7 @@ void pg_pool_give(pg_pool *pool, pg_conn *conn)
 {
     news n = {0};
     pg_conn *closing = NULL;
-    int64_t now = pg_steady();
+    int64_t now = nq_steady();
     bool useless = conn->altered || now >= conn->expires || !pg_conn_fit(conn);
     conn->used = now;
     pthread_mutex_lock(&pool->mutex);
@@ -327,7 +322,7 @@ void pg_pool_give(pg_pool *pool, pg_conn *conn)
             note_failure(pool, READ_ONLY, &failure, &n);
         }
     }
-    if (useless) {
+    if (useless || pool->open > pool->settings->max_conns) {
         conn->next = closing;
         closing = conn;
         pool->open--;
@@ -345,15 +340,15 @@ void pg_pool_give(pg_pool *pool, pg_conn *conn)
         pg_pool_tend(pool);
 }
 
-int pg_pool_run_within(pg_pool *pool, neoq_duration patience, const pg_statement *statement, const pg_params *params,
-                       bool again, PGresult **rows)
+static int run(pg_pool *pool, neoq_duration patience, bool urgent, const pg_statement *statement,
+               const pg_params *params, bool again, PGresult **rows)
 {
     *rows = NULL;
     if (patience > pool->settings->connect_timeout)
         patience = pool->settings->connect_timeout;
     for (int tries = 1;; tries++) {
         pg_conn *conn;
-        int status = take(pool, patience, &conn);
+        int status = take(pool, patience, urgent, &conn);
         if (status != NEOQ_OK)
             return status;
         status = pg_run(conn, statement, params, rows);
@@ -364,9 +359,20 @@ int pg_pool_run_within(pg_pool *pool, neoq_duration patience, const pg_statement
     }
 }
 
+int pg_pool_run_within(pg_pool *pool, neoq_duration patience, const pg_statement *statement, const pg_params *params,
+                       bool again, PGresult **rows)
+{
+    return run(pool, patience, false, statement, params, again, rows);
+}
+
 int pg_pool_run(pg_pool *pool, const pg_statement *statement, const pg_params *params, bool again, PGresult **rows)
 {
-    return pg_pool_run_within(pool, pool->settings->connect_timeout, statement, params, again, rows);
+    return run(pool, pool->settings->connect_timeout, false, statement, params, again, rows);
+}
+
+int pg_pool_run_urgently(pg_pool *pool, const pg_statement *statement, const pg_params *params, PGresult **rows)
+{
+    return run(pool, pool->settings->connect_timeout, true, statement, params, true, rows);
 }
 
 /* ---- housekeeping ----------------------------------------------------------------------- */
@@ -394,7 +400,7 @@ static pg_conn *take_old(pg_pool *pool, int64_t now)
 void pg_pool_tend(pg_pool *pool)
 {
     const pg_settings *s = pool->settings;
-    int64_t now = pg_steady();
+    int64_t now = nq_steady();
     pthread_mutex_lock(&pool->mutex);
     if (now - pool->tended < s->health_check_period) {
         pthread_mutex_unlock(&pool->mutex);
@@ -403,7 +409,7 @@ void pg_pool_tend(pg_pool *pool)
     pool->tended = now;
     pg_conn *old = take_old(pool, now);
     while (pool->open < s->min_conns && pool->failures == 0) {
-        pg_bound bound = pg_within(NEOQ_SECONDS(1)); /* whose call this is does not want it */
+        nq_bound bound = nq_within(NEOQ_SECONDS(1)); /* whose call this is does not want it */
         pg_conn *conn = add_connection(pool, &bound);
         if (!conn)
             break;
@@ -419,14 +425,14 @@ void pg_pool_tend(pg_pool *pool)
 /* ---- open and close --------------------------------------------------------------------- */
 
 /* From which database another can be made: one of those that every server has. */
-static PGconn *dial_any_database(const pg_pool *pool, const pg_bound *bound, pg_failure *failure)
+static PGconn *dial_any_database(const pg_pool *pool, const nq_bound *bound, pg_failure *failure)
 {
     size_t host = 0;
     PGconn *conn = pg_dial(pool->settings, "postgres", &host, bound, failure);
     return conn ? conn : pg_dial(pool->settings, "template1", &host, bound, failure);
 }
 
-static int create_database(pg_pool *pool, const pg_bound *bound)
+static int create_database(pg_pool *pool, const nq_bound *bound)
 {
     const char *name = pool->settings->database;
     pg_failure failure;
@@ -442,7 +448,7 @@ static int create_database(pg_pool *pool, const pg_bound *bound)
         PQfinish(conn);
     }
     if (done)
-        pg_log(pool->options, NEOQ_LOG_WARN, "PostgreSQL %s: database \"%s\" did not exist and was created",
+        nq_log(pool->options, NEOQ_LOG_WARN, "PostgreSQL %s: database \"%s\" did not exist and was created",
                pool->settings->shown, name);
     if (done || raced)
         return NEOQ_OK;
@@ -452,7 +458,7 @@ static int create_database(pg_pool *pool, const pg_bound *bound)
 
 static int connect_first(pg_pool *pool)
 {
-    pg_bound bound = pg_within(pool->settings->connect_timeout);
+    nq_bound bound = nq_within(pool->settings->connect_timeout);
     int status = NEOQ_OK;
     pthread_mutex_lock(&pool->mutex);
     pool->opening = true;
@@ -462,7 +468,7 @@ static int connect_first(pg_pool *pool)
         conn = status == NEOQ_OK ? add_connection(pool, &bound) : NULL;
     }
     if (conn) {
-        conn->used = pg_steady();
+        conn->used = nq_steady();
         pool->idle = conn;
     } else if (status == NEOQ_OK) {
         status = fail_to_connect(pool);

@@ -34,6 +34,10 @@ int pg_pool_run(pg_pool *pool, const pg_statement *statement, const pg_params *p
 int pg_pool_run_within(pg_pool *pool, neoq_duration patience, const pg_statement *statement, const pg_params *params,
                        bool again, PGresult **rows);
 
+/* The same of what may be repeated, but where all connections are taken it has one more, which is closed again: for the
+ * beat, which no load is to hold up. */
+int pg_pool_run_urgently(pg_pool *pool, const pg_statement *statement, const pg_params *params, PGresult **rows);
+
 /* The server's time by this pool's reckoning. */
 neoq_time pg_pool_now(pg_pool *pool);
 
@@ -43,8 +47,5 @@ bool pg_pool_is_pooled(const pg_pool *pool);
 /* Closes what has been idle or open for too long, and opens up to min_conns; does nothing until the next period.
  * pg_pool_give() sees to it, too. */
 void pg_pool_tend(pg_pool *pool);
-
-/* The pause before try number n (1 is the first repetition): 50 ms doubling to 2 s, less up to a half at random. */
-neoq_duration pg_backoff(int n);
 
 #endif

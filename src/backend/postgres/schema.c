@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Every change of the schema is one transaction under one advisory lock: whoever comes second finds it done. A lock on
- * a table is waited for no longer than a second, for whoever waits for such a lock stops all who come after him; then
- * the whole is rolled back and tried again a little later.
+ * Every change of the schema is one transaction under one advisory lock: whoever comes second finds it done. Locks on
+ * tables are waited for no longer than half a second, for whoever waits for such a lock stops all who come after him;
+ * then the whole is rolled back and tried again a little later. That is shorter than deadlock_timeout: where our locks
+ * and a writer's cross, it is us who give way.
  */
 #include "backend/postgres/schema.h"
 
@@ -14,8 +15,9 @@
 #include "backend/postgres/connection.h"
 #include "backend/postgres/failure.h"
 #include "base/error.h"
+#include "base/log.h"
 
-enum { LOCK_TRIES = 20, LOCK_PAUSE_MS = 500 };
+enum { LOCK_TRIES = 30, LOCK_PAUSE_MS = 500, STEP_LIMIT_MS = 1500 };
 
 bool pg_schema_may_not(const pg_session *s)
 {
@@ -153,15 +155,43 @@ bool pg_schema_wants(const char *file, int version)
     return true;
 }
 
-/* The files of sql/ that lead from this version to ours, in their order. */
-static int run_files(pg_session *s, int version)
+/* All at once, and within one wait: who had one and waited for the next would keep writers waiting for both. */
+int pg_schema_lock_tables(pg_session *s)
+{
+    char sql[320];
+    snprintf(
+        sql, sizeof sql,
+        "SET LOCAL statement_timeout = %d;"
+        " LOCK TABLE @schema@.job, @schema@.tally, @schema@.ended, @schema@.run, @schema@.queue, @schema@.worker,"
+        " @schema@.schedule IN ACCESS EXCLUSIVE MODE;"
+        " SET LOCAL statement_timeout = 0",
+        PG_SCHEMA_LOCK_WAIT_MS);
+    int status = pg_session_run(s, PG_SCHEMA_PATIENCE, sql, NULL);
+    if (pg_session_refused(s, "57014"))
+        strcpy(s->failure.state, "55P03"); /* whichever of the two limits it was */
+    return status;
+}
+
+/* A step has the tables for itself while it runs; it is undone if a statement of it takes too long. */
+static int begin_step(pg_session *s)
+{
+    char sql[64];
+    int status = pg_schema_lock_tables(s);
+    snprintf(sql, sizeof sql, "SET LOCAL statement_timeout = %d", STEP_LIMIT_MS);
+    return status == NEOQ_OK ? pg_session_run(s, PG_SCHEMA_PATIENCE, sql, NULL) : status;
+}
+
+int pg_schema_run_files(pg_session *s, const pg_sql_file *file, int version)
 {
     char stamp[PG_SCHEMA_STAMP_SIZE];
     int status = make_schema(s);
-    for (const pg_sql_file *file = pg_sql_files; status == NEOQ_OK && file->name; file++) {
+    for (; status == NEOQ_OK && file->name; file++) {
         if (!pg_schema_wants(file->name, version))
             continue;
-        status = pg_session_run(s, PG_SCHEMA_LONG_WORK, file->text, NULL);
+        if (strncmp(file->name, "to_", 3) == 0)
+            status = begin_step(s);
+        if (status == NEOQ_OK)
+            status = pg_session_run(s, PG_SCHEMA_LONG_WORK, file->text, NULL);
         if (status != NEOQ_OK && !pg_schema_may_not(s) && !pg_session_refused(s, "55P03"))
             status = nq_fail(status, "%s: %.700s", file->name, neoq_error_message());
     }
@@ -208,7 +238,8 @@ int pg_schema_in_lock(pg_session *s, pg_schema_work work, void *arg)
 {
     for (int tries = 1;; tries++) {
         int status = try_in_lock(s, work, arg);
-        if (status == NEOQ_OK || !pg_session_refused(s, "55P03")) /* lock_not_available */
+        bool again = pg_session_refused(s, "55P03") || pg_session_refused(s, "40P01"); /* no lock; a deadlock */
+        if (status == NEOQ_OK || !again)
             return status;
         if (tries == LOCK_TRIES)
             return nq_fail(NEOQ_ETIMEOUT, "%s: schema %s: the locks were not to be had, %d times: %.300s",
@@ -235,7 +266,7 @@ int pg_schema_bring_up(pg_session *s, void *arg)
         status = check_foreign(s);
     if (status != NEOQ_OK || info->version >= PG_SCHEMA_VERSION)
         return status;
-    return run_files(s, info->version);
+    return pg_schema_run_files(s, pg_sql_files, info->version);
 }
 
 int pg_schema_not_allowed(const pg_session *s)
@@ -264,7 +295,7 @@ static int prepare(pg_session *s, const neoq_options *options)
     bool usable = info.version >= PG_SCHEMA_OLDEST;
     status = pg_schema_in_lock(s, pg_schema_bring_up, &info);
     if (status == NEOQ_OK) {
-        pg_log(options, NEOQ_LOG_INFO, "%s: schema %s is made, version %d", s->settings->shown, s->settings->schema,
+        nq_log(options, NEOQ_LOG_INFO, "%s: schema %s is made, version %d", s->settings->shown, s->settings->schema,
                PG_SCHEMA_VERSION);
         return NEOQ_OK;
     }
@@ -272,7 +303,7 @@ static int prepare(pg_session *s, const neoq_options *options)
         return status;
     if (!usable)
         return pg_schema_not_allowed(s);
-    pg_log(options, NEOQ_LOG_WARN,
+    nq_log(options, NEOQ_LOG_WARN,
            "%s: schema %s has version %d, which is used as it is: this role may not bring it "
            "to %d; let its owner run `neoq migrate up`",
            s->settings->shown, s->settings->schema, info.version, PG_SCHEMA_VERSION);

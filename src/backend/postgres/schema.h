@@ -8,8 +8,9 @@
  * VACUUM).
  *
  * tables.sql makes an empty schema's tables as they are in PG_SCHEMA_VERSION. Version 2 will add to_2.sql, which changes
- * those of version 1, and so on; whatever stands in no such file (functions, views, grants) is made anew each time. What a
- * step does to a table that is in use may not take long: a lock is waited for 1 s at a time, and held as short.
+ * those of version 1, and so on; whatever stands in no such file (functions, views, grants) is made anew each time, which
+ * stops nobody. Whoever writes waits while a step has the tables: so no statement of one may read or rewrite a table with
+ * jobs (no index, no SET NOT NULL, no column with a volatile default), and one that takes too long is undone.
  *
  * A library works with every schema from PG_SCHEMA_OLDEST up to its own PG_SCHEMA_VERSION, and with the next one if its
  * `compatible_from` says so: thus old and new programs run side by side while they are being exchanged.
@@ -55,9 +56,9 @@ int pg_migrate(const neoq_store_config *config, neoq_migration what, neoq_each_l
 /* ---- for migrate.c and doctor.c --------------------------------------------------------- */
 
 #define PG_SCHEMA_PATIENCE  NEOQ_SECONDS(30) /* for a look, or for whoever holds the lock */
-#define PG_SCHEMA_LONG_WORK NEOQ_MINUTES(60) /* for one file: a later one may build an index */
+#define PG_SCHEMA_LONG_WORK NEOQ_MINUTES(60) /* for one file, or the removal of all */
 
-enum { PG_SCHEMA_LOCK_WAIT_MS = 1000, PG_SCHEMA_STAMP_SIZE = 512 };
+enum { PG_SCHEMA_LOCK_WAIT_MS = 500, PG_SCHEMA_STAMP_SIZE = 512 };
 
 /* The lock on the whole, until the transaction ends. Nobody else hashes such a text. */
 #define PG_SCHEMA_LOCK_SQL "SELECT pg_advisory_xact_lock(hashtextextended('neoq: schema ' || @schema_literal@, 0))"
@@ -68,9 +69,13 @@ int pg_schema_look(pg_session *s, neoq_schema_info *info);
 /* Jobs and live workers; left as they are where this role may not count them. */
 int pg_schema_counts(pg_session *s, neoq_schema_info *info);
 
-/* Runs work in one transaction under the lock; again where a lock on a table could not be had for long. */
+/* Runs work in one transaction under the lock; again where locks on tables could not be had for long. */
 typedef int (*pg_schema_work)(pg_session *s, void *arg);
 int pg_schema_in_lock(pg_session *s, pg_schema_work work, void *arg);
+/* For work that changes tables, before all else: every table, or, after half a second, none (the status of work). */
+int pg_schema_lock_tables(pg_session *s);
+/* The files that lead from this version to ours, in their order, and the stamp. */
+int pg_schema_run_files(pg_session *s, const pg_sql_file *file, int version);
 /* A pg_schema_work: makes what is missing. arg: a neoq_schema_info, which gets the version found. */
 int pg_schema_bring_up(pg_session *s, void *arg);
 

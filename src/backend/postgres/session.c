@@ -50,7 +50,7 @@ char *pg_render(const char *sql, const pg_settings *settings)
 int pg_session_open(pg_session *s, const pg_settings *settings)
 {
     size_t first = 0;
-    pg_bound bound = pg_within(settings->connect_timeout);
+    nq_bound bound = nq_within(settings->connect_timeout);
     *s = (pg_session){.settings = settings};
     s->handle = pg_dial(settings, NULL, &first, &bound, &s->failure);
     if (s->handle)
@@ -66,7 +66,7 @@ void pg_session_close(pg_session *s)
 
 int pg_session_run(pg_session *s, neoq_duration patience, const char *sql, PGresult **rows)
 {
-    pg_bound bound = pg_within(patience);
+    nq_bound bound = nq_within(patience);
     char *text = pg_render(sql, s->settings);
     s->failure = (pg_failure){0};
     if (!text)

@@ -218,7 +218,10 @@ static int take_url_option(pg_settings *out, const char *text, size_t size, nq_b
     const char *equals = memchr(text, '=', size);
     size_t name_size = equals ? (size_t)(equals - text) : size;
     int status = NEOQ_OK;
-    if (!decode(&name, text, name_size) || name.size == 0 || name.failed) {
+    bool decoded = decode(&name, text, name_size);
+    if (name.failed) {
+        status = no_memory();
+    } else if (!decoded || name.size == 0) {
         status =
             nq_fail(NEOQ_EINVAL, "PostgreSQL URL: an option's name is missing or malformed after \"?\" or \"&\"");
     } else if (find_own(name.data)) {
@@ -329,17 +332,20 @@ static char *value_of(PQconninfoOption *options, const char *name)
     return NULL;
 }
 
-/* libpq quotes in its message what it could not read; that may be the password. */
-static int not_readable(const char *words, bool url)
+/* libpq quotes in its message what it could not read; that may be the password. If there were quotes in that, nobody can
+ * tell where it ends. */
+static int not_readable(const char *words, const char *text, bool url)
 {
     char shown[200];
     size_t n = 0;
-    bool inside = false;
-    for (const char *at = words ? words : "out of memory"; *at && n < sizeof shown - 4; at++) {
+    bool inside = false, clear = !strchr(text, '"') && !strstr(text, "%22");
+    if (!words || strncmp(words, "out of memory", 13) == 0)
+        return no_memory();
+    for (const char *at = words; *at && n < sizeof shown - 4; at++) {
         if (*at == '"') {
             if (!inside)
                 n += (size_t)snprintf(shown + n, 4, "...");
-            inside = !inside;
+            inside = !inside || !clear;
         } else if (!inside && *at != '\n') {
             shown[n++] = *at;
         }
@@ -428,7 +434,9 @@ static void add_dsn(nq_buffer *to, const char *name, const char *value)
 }
 
 /* What neoq wants of every connection, unless it was said otherwise. A blackholed server is noticed within half a
- * minute even where nobody waits for an answer; of several servers it takes the one that can be written to. */
+ * minute even where nobody waits for an answer, and within ten seconds by who has sent something: before the pauses
+ * between TCP's tries get so long that the server's return would be noticed late. Of several servers it takes the one
+ * that can be written to. */
 static void add_defaults(nq_buffer *conninfo, PQconninfoOption *options)
 {
     static const struct {
@@ -436,7 +444,7 @@ static void add_defaults(nq_buffer *conninfo, PQconninfoOption *options)
     } defaults[] = {
         {"application_name", "neoq", "PGAPPNAME"}, {"keepalives_idle", "15", NULL},
         {"keepalives_interval", "5", NULL},        {"keepalives_count", "3", NULL},
-        {"tcp_user_timeout", "30000", NULL},
+        {"tcp_user_timeout", "10000", NULL},
     };
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
         const char *environment = defaults[i].environment ? getenv(defaults[i].environment) : NULL;
@@ -449,12 +457,26 @@ static void add_defaults(nq_buffer *conninfo, PQconninfoOption *options)
         add_dsn(conninfo, "target_session_attrs", "read-write");
 }
 
+/* Where the server is may be said by the environment, too; dial.c wants to know. (libpq itself reads a service that the
+ * URL names.) */
+static void add_place(nq_buffer *conninfo, PQconninfoOption *options)
+{
+    static const char *const names[] = {"host", "hostaddr", "port"};
+    PQconninfoOption *defaults = value_of(options, "service") ? NULL : PQconndefaults();
+    for (size_t i = 0; defaults && i < sizeof names / sizeof *names; i++) {
+        const char *value = value_of(defaults, names[i]);
+        if (value && *value && !value_of(options, names[i]))
+            add_dsn(conninfo, names[i], value);
+    }
+    PQconninfoFree(defaults);
+}
+
 static int read_rest(pg_settings *out, const char *rest, bool url)
 {
     char *words = NULL;
     PQconninfoOption *options = PQconninfoParse(rest, &words);
     if (!options) {
-        int status = not_readable(words, url);
+        int status = not_readable(words, rest, url);
         PQfreemem(words);
         return status;
     }
@@ -466,6 +488,7 @@ static int read_rest(pg_settings *out, const char *rest, bool url)
         if (option->val && *option->val && strcmp(option->keyword, "client_encoding") != 0)
             add_dsn(&conninfo, option->keyword, option->val);
     add_dsn(&conninfo, "client_encoding", "UTF8"); /* whatever was said: neoq's text is UTF-8 */
+    add_place(&conninfo, options);
     add_defaults(&conninfo, options);
     if (status == NEOQ_OK && conninfo.failed)
         status = no_memory();

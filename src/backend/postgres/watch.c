@@ -37,7 +37,7 @@ void pg_watch_add(pg_watch *watch, int64_t transaction)
         }
     if (watch->count == WATCHED) /* the oldest is left to the poll */
         memmove(watch->list, watch->list + 1, --watch->count * sizeof *watch->list);
-    watch->list[watch->count++] = (watched){transaction, pg_steady()};
+    watch->list[watch->count++] = (watched){transaction, nq_steady()};
     watch->pause = NEOQ_MILLISECONDS(LEAST_PAUSE_MS);
     if (watch->count == 1)
         pthread_cond_signal(&watch->changed);
@@ -92,7 +92,7 @@ static void look(pg_watch *watch)
     int status = ask(watch->store->pool, left, &left_count);
     if (status == NEOQ_OK && left_count < asked_count)
         tell(watch->store);
-    int64_t forget = pg_steady() - NEOQ_MINUTES(GIVE_UP_MINUTES);
+    int64_t forget = nq_steady() - NEOQ_MINUTES(GIVE_UP_MINUTES);
     pthread_mutex_lock(&watch->mutex);
     if (status != NEOQ_OK)
         watch->pause = NEOQ_MILLISECONDS(FAILED_PAUSE_MS);
@@ -111,11 +111,11 @@ static void *watch_them(void *arg)
     pg_watch *watch = arg;
     pthread_mutex_lock(&watch->mutex);
     while (!watch->stop) {
-        int64_t until = watch->count > 0 ? pg_steady() + watch->pause : INT64_MAX;
-        while (!watch->stop && (watch->count == 0 || pg_steady() < until)) {
+        int64_t until = watch->count > 0 ? nq_steady() + watch->pause : INT64_MAX;
+        while (!watch->stop && (watch->count == 0 || nq_steady() < until)) {
             nq_cond_wait(&watch->changed, &watch->mutex, &nq_real_clock, until);
             if (until == INT64_MAX && watch->count > 0)
-                until = pg_steady() + watch->pause;
+                until = nq_steady() + watch->pause;
         }
         if (!watch->stop)
             look(watch);

@@ -20,7 +20,9 @@ typedef struct sq_db {
         const char *sql;
         sqlite3_stmt *stmt;
     } statements[SQ_STATEMENTS];
-    int status; /* first failure since sq_clear(); its words are in neoq_error_message() */
+    /* The first failure; its words are in neoq_error_message(). Until somebody sets it back, no statement runs: SQLite may
+     * have rolled the transaction back by itself, and whatever came now would be one of its own. */
+    int status;
 } sq_db;
 
 /* Opens the file, and leaves it as it is. */

@@ -56,12 +56,13 @@ int sq_prepare_file(const char *path, bool network_allowed)
     if (status != NEOQ_OK)
         return status;
     struct stat info;
-    if (stat(path, &info) != 0 && errno == ENOENT) {
-        int fd = mknod(path, S_IFREG | 0600, 0); /* never opened by us: closing it would drop SQLite's locks */
-        if (fd != 0 && errno != EEXIST)
+    int error = stat(path, &info) == 0 ? 0 : errno;
+    if (error == ENOENT) {
+        /* Never opened by us: closing it would drop SQLite's locks. */
+        if (mknod(path, S_IFREG | 0600, 0) != 0 && errno != EEXIST)
             return nq_fail(NEOQ_EBACKEND, "%s: it cannot be made: %s", path, strerror(errno));
-    } else if (errno == EACCES) {
-        return nq_fail(NEOQ_EBACKEND, "%s: %s", path, strerror(EACCES));
+    } else if (error != 0) {
+        return nq_fail(NEOQ_EBACKEND, "%s: %s", path, strerror(error));
     }
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
         return nq_fail(NEOQ_EBACKEND, "%s: it is not a regular file", path);
@@ -80,14 +81,15 @@ int sq_parse_url(const char *url, char **path, bool *network)
     size_t size = strcspn(at, "?");
     const char *query = at + size;
     *network = strcmp(query, "?network=yes") == 0;
+    bool has_host = size >= 2 && at[0] == '/' && at[1] == '/' && (size == 2 || at[2] != '/');
+    if (size == 0 || has_host) /* which may come with a password */
+        return nq_fail(NEOQ_EINVAL,
+                       "URL \"sqlite:%s\": sqlite: is followed by the path of a file, as in "
+                       "sqlite:/var/lib/app/jobs.db",
+                       has_host ? "//..." : "");
     if (*query && !*network)
         return nq_fail(NEOQ_EINVAL, "URL \"%.200s\": \"%.100s\" is not known; ?network=yes is all that may follow",
                        url, query);
-    if (size == 0 || (size >= 2 && at[0] == '/' && at[1] == '/' && (size == 2 || at[2] != '/')))
-        return nq_fail(NEOQ_EINVAL,
-                       "URL \"%.200s\": sqlite: is followed by the path of a file, as in "
-                       "sqlite:/var/lib/app/jobs.db",
-                       url);
     if (size >= 1 && at[0] == ':')
         return nq_fail(NEOQ_EINVAL, "URL \"%.200s\": for jobs in memory, use memory:", url);
     *path = strndup(at, size);

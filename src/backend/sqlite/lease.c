@@ -106,9 +106,20 @@ typedef struct tend_args {
     size_t gone_count;
 } tend_args;
 
-static void find_gone(const neoq_store *store, sq_db *db, tend_args *args)
+/*
+ * As of which instant leases are judged. While somebody held the write lock for long, nobody could renew his; when that is
+ * over everybody has the time of a beat for it. Beats of our own find such a lock, too, so none goes unnoticed.
+ */
+static int64_t judged_at(neoq_store *store)
 {
-    int64_t steady = store->clock->steady(store->clock);
+    int64_t steady = store->clock->steady(store->clock), stalled = atomic_load(&store->stalled_at);
+    neoq_duration beat = store->options->lease / 6 + NEOQ_SECONDS(1);
+    return stalled != 0 && steady - stalled < beat ? 0 : steady;
+}
+
+static void find_gone(neoq_store *store, sq_db *db, tend_args *args)
+{
+    int64_t steady = judged_at(store);
     sqlite3_stmt *stmt = sq_prepare(db, "SELECT rid, place, pid, lease_until FROM neoq_workers WHERE NOT lost");
     args->gone_count = 0;
     while (args->gone_count < sizeof args->gone / sizeof *args->gone && sq_step(db, stmt)) {

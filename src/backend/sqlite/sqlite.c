@@ -169,7 +169,10 @@ static int exchange(neoq_store *store, neoq_exchange *x)
         if (status != NEOQ_OK || !useful)
             return status;
     }
-    return sq_write(store, sq_exchange, x);
+    int status = sq_write(store, sq_exchange, x);
+    while (status != NEOQ_OK && x->run_count > 0) /* the commit failed, and with it the claims */
+        sq_release(&x->runs[--x->run_count]);
+    return status;
 }
 
 static void release(neoq_store *store, neoq_claimed *run)

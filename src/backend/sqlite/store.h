@@ -33,10 +33,11 @@ typedef struct sq_tx {
     neoq_time now;
     sq_tally *tallies;
     size_t tally_count, tally_room;
-    bool announce;         /* other processes are to be woken after the commit */
-    bool own;              /* on the store's connection, so the queue cache may be used */
-    int64_t last_rid;      /* of neoq_jobs; 0 = not looked up yet */
-    int64_t guard_changes; /* made in neoq_fresh */
+    sqlite3_stmt *rollback; /* of the store's own */
+    bool announce;          /* other processes are to be woken after the commit */
+    bool own;               /* on the store's connection, so the queue cache may be used */
+    int64_t last_rid;       /* of neoq_jobs; 0 = not looked up yet */
+    int64_t guard_changes;  /* made in neoq_fresh */
 } sq_tx;
 
 /* Does its part of the transaction; may be called again if the whole was rolled back. A refusal (NEOQ_EDUPLICATE,
@@ -81,8 +82,9 @@ struct neoq_store {
     pthread_mutex_t read_mutex; /* of `reader` */
     sq_db reader;
 
-    atomic_uint_fast64_t version; /* raised by wake() */
-    int wake_fd, notify_fd;       /* an eventfd; an inotify, -1 = there is none */
+    atomic_int_fast64_t stalled_at; /* steady: the writer last got a lock that others had held for long */
+    atomic_uint_fast64_t version;   /* raised by wake() */
+    int wake_fd, notify_fd;         /* an eventfd; an inotify, -1 = there is none */
 };
 
 /* Runs work in a write transaction, on disk when this returns. */

@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "job/transition.h"
 
-enum { CHECKPOINT_PAGES = 14000 };
+enum { CHECKPOINT_PAGES = 14000, STALL_S = 1 /* more than our own transactions ever take */ };
 
 /* ---- tallies ---------------------------------------------------------------------------- */
 
@@ -213,12 +213,31 @@ static void notice_others(neoq_store *store)
     store->data_version = version;
 }
 
+static bool roll_back(sq_db *db, sqlite3_stmt *rollback)
+{
+    if (!sqlite3_get_autocommit(db->handle)) {
+        sqlite3_step(rollback);
+        sqlite3_reset(rollback);
+    }
+    return sqlite3_get_autocommit(db->handle);
+}
+
 static int begin(neoq_store *store, sq_tx *tx)
 {
-    sqlite3_wal_hook(store->writer.handle, count_wal_pages, store);
-    sq_tx_begin(tx, store, &store->writer, true);
-    if (sq_run(&store->writer, sq_prepare(&store->writer, "BEGIN IMMEDIATE")) < 0)
-        return store->writer.status;
+    sq_db *db = &store->writer;
+    sqlite3_wal_hook(db->handle, count_wal_pages, store);
+    sq_tx_begin(tx, store, db, true);
+    /* Prepared while there is memory: nobody else can write while a transaction stands open. */
+    tx->rollback = sq_prepare(db, "ROLLBACK");
+    if (tx->rollback && !roll_back(db, tx->rollback))
+        db->status = sq_error(db->handle, "ending the transaction before");
+    int64_t asked = store->clock->steady(store->clock);
+    bool begun = sq_run(db, sq_prepare(db, "BEGIN IMMEDIATE")) >= 0;
+    int64_t got = store->clock->steady(store->clock);
+    if (got - asked > NEOQ_SECONDS(STALL_S))
+        atomic_store(&store->stalled_at, got);
+    if (!begun)
+        return db->status;
     tx->now = store->clock->now(store->clock); /* another process may have held the lock for a while */
     notice_others(store);
     return store->writer.status;
@@ -240,8 +259,7 @@ static int end(neoq_store *store, sq_tx *tx, int status)
                              store->path, sqlite3_errmsg(db->handle));
     }
     if (status != NEOQ_OK) {
-        if (!sqlite3_get_autocommit(db->handle))
-            sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
+        roll_back(db, tx->rollback);
         sq_forget_queues(store);
         sq_guards_forget(store);
     } else if (tx->announce) {

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- Enqueueing: one statement for any number of jobs.
+-- Enqueueing: one statement for any number of jobs, and a short one for a single job.
 
 -- The queues of these jobs, whose names may repeat: id and salt by name. A queue that is not there is made, unless all
 -- jobs that are for it are stored already, under another queue's name.
@@ -189,7 +189,8 @@ BEGIN
 END $$;
 
 -- Stores the jobs. A row for each that is not simply stored: its place, NEOQ_EDUPLICATE with the id of the job that
--- stands in the way, or NEOQ_EFULL. A place of -1 alone: one of the queues is not there (any more), and nothing was stored.
+-- stands in the way, NEOQ_EFULL, or NEOQ_EUNKNOWN. A place of -1 alone: one of the queues is not there (any more), and
+-- nothing was stored.
 --
 -- queues: the ids in queue_ids, each once. places: what each job is called in the answer, in the order of the caller; the
 -- arrays themselves are sorted by guard, or if hopeful (see enqueue_insert) by place or id. An array whose items
@@ -214,12 +215,15 @@ DECLARE
     stored bigint;
     ignored text;
 BEGIN
-    -- If it is just being done, the second try waits for the first.
+    -- If it is just being done, the second try waits for the first. If that has stored some of the jobs and refused others,
+    -- nobody can tell any more of one that is not there whether it was refused, or is over already.
     IF again THEN
         PERFORM pg_advisory_xact_lock(token);
-        IF EXISTS (SELECT 1 FROM @schema@.tally t WHERE t.token = $2) THEN
-            RETURN QUERY SELECT s.place, s.status, s.twin
-                           FROM @schema@.enqueue_sort_out(places, ids, guards) s WHERE s.status < 0;
+        SELECT sum(t.waiting) INTO stored FROM @schema@.tally t WHERE t.token = $2;
+        IF stored < cardinality(ids) THEN
+            RETURN QUERY SELECT s.place, -15, NULL::uuid FROM @schema@.enqueue_sort_out(places, ids, guards) s;
+        END IF;
+        IF stored IS NOT NULL THEN
             RETURN;
         END IF;
     END IF;
@@ -255,4 +259,44 @@ BEGIN
     IF stored < cardinality(ids) OR old THEN
         RETURN QUERY SELECT s.place, s.status, s.twin FROM @schema@.enqueue_sort_out(places, ids, guards) s;
     END IF;
+END $$;
+
+-- Stores one job in few steps, for somebody waits for it; what the arguments mean is said above. False: nothing was stored,
+-- because a job stands in the way or the queue is not there or is bounded, and enqueue_jobs() is to deal with it.
+CREATE OR REPLACE FUNCTION @schema@.enqueue_one(p_now bigint, p_token bigint, p_patience int, p_words text, p_queue int,
+    p_id uuid, p_rank int, p_run_after bigint, p_created_at bigint, p_max_retries int, p_guard uuid, p_fingerprint text,
+    p_deadline bigint, p_retention bigint, p_retry_waits text, p_metadata text, p_payload bytea)
+RETURNS bool
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    v_stored bigint;
+    v_ended bool;
+    v_ignored text;
+BEGIN
+    IF p_patience > 0 THEN
+        v_ignored := set_config('lock_timeout', p_patience::text, true);
+    END IF;
+    v_ignored := pg_advisory_xact_lock(p_token);
+    INSERT INTO @schema@.job (id, queue_id, arrival, rank, run_after, created_at, max_retries, guard, fingerprint, deadline,
+                              retention, retry_waits, metadata, payload)
+    SELECT p_id, p_queue, nextval('@schema@.arrival') << 20, p_rank, p_run_after, p_created_at, p_max_retries, p_guard,
+           p_fingerprint, p_deadline, p_retention, p_retry_waits::bigint[], p_metadata, p_payload
+      FROM @schema@.queue q WHERE q.id = p_queue AND q.capacity = 0
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS v_stored = ROW_COUNT;
+    IF v_stored = 0 THEN
+        RETURN false;
+    END IF;
+    -- Afterwards: if the job was just being finished, the insert has waited for that.
+    INSERT INTO @schema@.tally (queue_id, waiting, at, token) VALUES (p_queue, 1, p_now, p_token)
+    RETURNING EXISTS (SELECT 1 FROM @schema@.ended e WHERE e.id = p_id) INTO v_ended;
+    IF v_ended THEN
+        PERFORM @schema@.enqueue_take_back(p_now, ARRAY[p_id]);
+        RETURN false;
+    END IF;
+    IF p_words IS NOT NULL AND pg_notification_queue_usage() < 0.1 THEN -- a full queue would fail the whole
+        v_ignored := pg_notify(@schema_literal@, p_words);
+    END IF;
+    RETURN true;
 END $$;

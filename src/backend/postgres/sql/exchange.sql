@@ -300,3 +300,87 @@ BEGIN
            m.epoch, m.ran_at, m.guard, m.fingerprint, m.payload, m.deadline, m.retention, m.retry_waits, m.metadata, m.error
       FROM m;
 END $$;
+
+-- What exchange() does for a worker that settles nothing and claims from one queue, in few steps: mostly it is idle, and
+-- somebody waits for the one job that came in. The rows are the same.
+CREATE OR REPLACE FUNCTION @schema@.claim(p_now bigint, p_worker text, p_queue text, p_known int, p_limit int, p_due bool,
+    p_rank int, p_run_after bigint, p_arrival bigint, p_cancel_room int, p_lease bigint)
+RETURNS TABLE (kind int, place int, flag bool, at bigint, tid tid,
+    id uuid, rank int, run_after bigint, created_at bigint, max_retries int, retries int, epoch int, ran_at bigint,
+    guard uuid, fingerprint text, payload bytea, deadline bigint, retention bigint, retry_waits bigint[], metadata text,
+    error text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_worker int;
+    v_until bigint;
+    v_queue int;
+    v_salt uuid;
+    v_closed bigint;
+    v_cancels bool;
+    v_got int;
+    v_ignored text;
+BEGIN
+    v_ignored := pg_advisory_xact_lock_shared('@schema_in_literal@.worker'::regclass::oid::int, hashtext(p_worker));
+    SELECT w.id, w.lease_until, q.id, q.salt,
+           CASE WHEN q.id IS NULL OR q.paused THEN 0 WHEN q.slow_until > p_now THEN q.slow_until END,
+           EXISTS (SELECT 1 FROM @schema@.job j WHERE j.cancel)
+      INTO v_worker, v_until, v_queue, v_salt, v_closed, v_cancels
+      FROM @schema@.worker w LEFT JOIN @schema@.queue q ON q.name = p_queue
+     WHERE w.name = p_worker AND NOT w.lost;
+    IF v_until IS NULL THEN
+        kind := 6;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    IF p_lease > 0 AND v_until < p_now + p_lease / 6 * 5 THEN
+        UPDATE @schema@.worker w SET seen_at = p_now, lease_until = p_now + p_lease WHERE w.id = v_worker;
+        kind := 8;
+        flag := @schema@.needs_upkeep(p_now);
+        RETURN NEXT;
+        flag := NULL;
+    END IF;
+    IF v_cancels THEN
+        kind := 4;
+        FOR id IN SELECT j.id FROM @schema@.job j WHERE j.cancel AND j.worker = v_worker LIMIT p_cancel_room LOOP
+            RETURN NEXT;
+        END LOOP;
+    END IF;
+    place := 1;
+    IF v_queue <> p_known THEN
+        kind := 7;
+        at := v_queue;
+        id := v_salt;
+        RETURN NEXT;
+        id := NULL;
+    END IF;
+    IF v_closed IS NOT NULL THEN
+        kind := 5;
+        at := v_closed;
+        flag := true;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    UPDATE @schema@.job j
+       SET worker = v_worker, epoch = j.epoch + 1, ran_at = p_now, retries = j.retries + j.retrying::int, retrying = false
+     WHERE j.ctid = ANY (ARRAY(SELECT o.ctid FROM @schema@.job o
+                                WHERE o.queue_id = v_queue AND o.worker IS NULL AND o.run_after <= p_now
+                                  AND (o.rank, o.run_after, o.arrival) >= (p_rank, p_run_after, p_arrival)
+                                ORDER BY o.rank, o.run_after, o.arrival LIMIT p_limit FOR UPDATE SKIP LOCKED))
+    RETURNING 3, j.queue_id, NULL::bool, j.arrival, j.ctid, j.id, j.rank, j.run_after, j.created_at, j.max_retries,
+              j.retries, j.epoch, j.ran_at, j.guard, j.fingerprint, j.payload, j.deadline, j.retention, j.retry_waits,
+              j.metadata, j.error;
+    GET DIAGNOSTICS v_got = ROW_COUNT;
+    IF v_got > 0 THEN
+        INSERT INTO @schema@.tally (queue_id, waiting, running) VALUES (v_queue, -v_got, v_got);
+    END IF;
+    IF p_due AND v_got < p_limit THEN
+        -- The run is waited for: what falls due next is found out when it is settled, or a little later.
+        kind := 5;
+        at := CASE WHEN v_got > 0 THEN p_now + 20000 ELSE coalesce(@schema@.queue_due(p_now, v_queue), 0) END;
+        RETURN NEXT;
+    END IF;
+END $$;

@@ -25,9 +25,9 @@ AS $neoq$
     SELECT CASE kind
         WHEN 'anyone' THEN ARRAY['functions_of', 'as_json', 'canonical_number', 'canonical_value', 'double_digits',
                                  'fingerprint', 'micros', 'moment', 'new_id', 'xor']
-        WHEN 'enqueuer' THEN ARRAY['enqueue', 'enqueue_job', 'enqueue_jobs', 'queues_for_jobs']
-        WHEN 'worker' THEN ARRAY['enqueue', 'enqueue_job', 'enqueue_jobs', 'queues_for_jobs', 'beat', 'exchange',
-                                 'end_leases', 'finish_job', 'running_of', 'tend', 'tick', 'set_progress',
+        WHEN 'enqueuer' THEN ARRAY['enqueue', 'enqueue_job', 'enqueue_jobs', 'enqueue_one', 'queues_for_jobs']
+        WHEN 'worker' THEN ARRAY['enqueue', 'enqueue_job', 'enqueue_jobs', 'enqueue_one', 'queues_for_jobs', 'beat', 'claim',
+                                 'exchange', 'end_leases', 'finish_job', 'running_of', 'tend', 'tick', 'set_progress',
                                  'set_queue', 'set_schedule', 'find_jobs', 'list_queues', 'list_schedules']
         WHEN 'viewer' THEN ARRAY['find_jobs', 'get_progress', 'list_queues', 'list_runs', 'list_schedules',
                                  'list_workers']

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * redis/exchange.h -- runs that are held here.
+ */
+#ifndef NQ_REDIS_EXCHANGE_H
+#define NQ_REDIS_EXCHANGE_H
+
+#include "backend/redis/jobs.h"
+
+/* What a claimed run holds. The memory of its view follows in the same block. */
+struct rd_hold {
+    rd_hold *previous, *next; /* of the store's list */
+    redisReply *row;          /* what the server told of it: its message is in there */
+    const neoq_job *job;
+    bool unsure;   /* the answer to a settlement of it was lost */
+    bool answered; /* it was settled, or is not ours */
+};
+
+enum { RD_ROW_MESSAGE = 1 };
+
+/* Makes a run of a row {id, message, facts, place, epoch[, ran]}, in state RUNNING, and takes the row over. What cannot
+ * be read becomes a run without payload. False: no memory. */
+bool rd_hold_run(neoq_store *store, redisReply *row, const char *queue, neoq_time ran_at, neoq_claimed *run);
+
+/* The answer to an exchange was lost: what it may have settled, and whether it may have claimed. */
+void rd_hold_unsure(neoq_store *store, const neoq_exchange *x);
+bool rd_is_held(neoq_store *store, const char *id);
+/* If a claim's answer was lost before: gives back the runs of this worker that nobody here holds. */
+int rd_give_back_strays(neoq_store *store, const char *worker);
+
+/* An exchange without the care for strays. */
+int rd_exchange_once(neoq_store *store, neoq_exchange *x);
+
+/* ---- what asynq's tools see (servers.c) -------------------------------------------------- */
+
+int rd_show_worker(neoq_store *store, const neoq_beat *beat);
+int rd_hide_worker(neoq_store *store, const neoq_worker_info *worker);
+
+/* The end of this worker's lease, as a score that is never a whole number: see lua/keys.lua. */
+const char *rd_lease_score(neoq_time until, char score[32]);
+
+#endif

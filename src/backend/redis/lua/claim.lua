@@ -1,0 +1,141 @@
+-- SPDX-License-Identifier: MIT
+-- uses: keys place types
+--
+-- The next ready jobs of the queue, in order, as runs of this worker. ARGV: now, how many, worker, score of the lease,
+-- and, where the queue has the jobs of others, too, the type of those that are wanted. The answer: when the next one falls
+-- due ("" = none does, or there are more now), how many jobs ever arrived, then the runs: id, message, facts, place,
+-- epoch. Or "closed": the queue is paused; or "slow" and when it is worth while to claim from it again.
+
+local now, most = ARGV[1], tonumber(ARGV[2])
+
+-- Mostly there is none of these, and nothing but the list to look at.
+local special = call('EXISTS', prefix .. 'paused', prefix .. 'scheduled', prefix .. 'retry', waiting, order) > 0
+if special and call('EXISTS', prefix .. 'paused') == 1 then
+    return {'closed'}
+end
+local more = special and forward(now, 100)
+
+-- When the next job falls due that is not ready.
+local function next_due()
+    local next = more and now or nil
+    if not special then
+        return next or ''
+    end
+    local first = call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2]
+    if first and not next then
+        next = string.format('%018.0f', tonumber(first))
+    end
+    for _, state in ipairs({'scheduled', 'retry'}) do
+        local score = call('ZRANGEBYSCORE', prefix .. state, 2, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+        if score then
+            local at = string.format('%012.0f000000', tonumber(score))
+            next = next and next < at and next or at
+        end
+    end
+    return next or ''
+end
+
+local facts = call('HMGET', KEYS[1], 'slow_until', 'seq')
+local slow_until = facts[1]
+if slow_until and slow_until > now then
+    local ready = call('EXISTS', pending) == 1 or call('EXISTS', order) == 1
+    return {'slow', ready and slow_until or next_due()}
+end
+
+-- One that Go has taken meanwhile is not where the index says any more.
+local function take_ordered(id)
+    local state = call('HGET', task .. id, 'state')
+    if state ~= 'scheduled' and state ~= 'retry' then
+        return false
+    end
+    if call('ZSCORE', prefix .. state, id) ~= '1' then
+        return false
+    end
+    call('ZREM', prefix .. state, id)
+    return true
+end
+
+-- Merges the two: by rank, then by place.
+local function take_in_order()
+    local first = call('ZRANGE', order, 0, most - 1, 'WITHSCORES')
+    local listed = call('LRANGE', pending, -most, -1)
+    local taken, at, left, place = {}, 1, #listed, nil
+    while #taken < most and (left > 0 or at <= #first) do
+        local rank, listed_first = tonumber(first[at + 1] or 1), false
+        if left > 0 and rank >= 0 then
+            place = place or call('HGET', task .. listed[left], 'nq:at') or ''
+            listed_first = rank > 0 or place < string.sub(first[at], 1, 34)
+        end
+        if listed_first then
+            taken[#taken + 1] = listed[left]
+            left, place = left - 1, nil
+        else
+            local id = string.sub(first[at], 35)
+            call('ZREM', order, first[at])
+            if take_ordered(id) then
+                call('HSET', task .. id, 'state', 'pending')
+                taken[#taken + 1] = id
+            end
+            at = at + 2
+        end
+    end
+    if left < #listed then
+        call('RPOP', pending, #listed - left)
+    end
+    return taken, at > 1 and at > #first and call('EXISTS', order) == 1
+end
+
+local taken
+if ARGV[5] then
+    local again
+    taken, again = take_of_type(ARGV[5], most, take_ordered)
+    more = more or again
+elseif special and call('EXISTS', order) == 1 then
+    local again
+    taken, again = take_in_order()
+    more = more or again
+else
+    taken = call('RPOP', pending, most) or {}
+end
+
+-- To Go a run of its own that we cancelled has failed, and is retried. What was put back by hand, which leaves no
+-- pending_since, is wanted again.
+local function bury_cancelled(id, cancel, since)
+    if not cancel or not since then
+        return false
+    end
+    release_lock(call('HGET', task .. id, 'unique_key'), id)
+    put_dead(id, now, string.sub(cancel, 19))
+    more = true -- there may be others in its stead
+    return true
+end
+
+-- An id without a job, or of one that is elsewhere, goes.
+local answer, ids, leases = {'', facts[2] or '0'}, {}, {}
+for _, id in ipairs(taken) do
+    local key = task .. id
+    local f = call('HMGET', key, 'msg', 'state', 'nq:job', 'nq:at', 'nq:run', 'nq:cancel', 'pending_since')
+    if f[1] and f[2] == 'pending' and not bury_cancelled(id, f[6], f[7]) then
+        local epoch, at = (f[5] and read_run(f[5]) or 0) + 1, f[4] and string.sub(f[4], 1, 18) or ''
+        call('HSET', key, 'state', 'active', 'nq:run', epoch .. ' ' .. (now > at and now or at) .. ' ' .. ARGV[3])
+        if not f[7] then
+            call('HSET', key, 'pending_since', nanoseconds(now))
+        end
+        if f[6] then
+            call('HDEL', key, 'nq:cancel')
+        end
+        ids[#ids + 1] = id
+        leases[#leases + 1] = ARGV[4]
+        leases[#leases + 1] = id
+        answer[#answer + 1] = {id, f[1], f[3] or '', f[4] or '', epoch}
+    end
+end
+if #ids > 0 then
+    call('LPUSH', active, unpack(ids))
+    call('ZADD', lease, unpack(leases))
+end
+
+if #ids < most then
+    answer[1] = next_due()
+end
+return answer

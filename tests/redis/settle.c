@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Settling by the store's own table: what the runtime does seldom or never.
+ */
+#include "redis/support.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/redis/redis.h"
+#include "base/clock.h"
+
+static const neoq_backend *const backend = &nq_redis_backend;
+
+/* With a worker that may claim. */
+static neoq_store *open_joined(base *b)
+{
+    neoq_store *store = open_store(b);
+    const neoq_beat join = {.worker = {.id = "0123", .host = "here", .pid = 1},
+                            .lease = NEOQ_SECONDS(30),
+                            .join = true};
+    assert_int_equal(NEOQ_OK, backend->beat(store, &join));
+    return store;
+}
+
+/* Puts that many jobs, whose ids end with their number from 1 on, and claims them. */
+static void claim_new(neoq_store *store, neoq_claimed *runs, size_t count)
+{
+    enum { MOST = 9 };
+    neoq_job jobs[MOST];
+    char ids[MOST][37];
+    neoq_enqueued results[MOST];
+    neoq_time now = backend->now(store);
+    assert_true(count <= MOST);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(ids[i], sizeof ids[i], "01900000-0000-7000-8000-%012u", (unsigned)i + 1);
+        jobs[i] = (neoq_job){.id = ids[i],
+                             .queue = "q",
+                             .payload = "1",
+                             .payload_size = 1,
+                             .max_retries = 3,
+                             .unique = NEOQ_UNIQUE_OFF,
+                             .state = NEOQ_READY,
+                             .run_after = now,
+                             .created_at = now};
+    }
+    const neoq_claim claim = {.queue = "q", .limit = count};
+    neoq_exchange x = {.worker = "0123", .claims = &claim, .claim_count = 1, .runs = runs};
+    assert_int_equal(NEOQ_OK, backend->enqueue(store, jobs, count, results));
+    assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
+    assert_int_equal(count, x.run_count);
+}
+
+static neoq_claimed claim_one(neoq_store *store)
+{
+    neoq_claimed run = {0};
+    claim_new(store, &run, 1);
+    return run;
+}
+
+static neoq_settlement ending(const neoq_claimed *run)
+{
+    return (neoq_settlement){.id = run->job.id,
+                             .epoch = run->job.epoch,
+                             .state = NEOQ_RETRYING,
+                             .run_after = run->job.run_after + NEOQ_HOURS(1),
+                             .error = "boom",
+                             .outcome = "failed",
+                             .started_at = run->job.ran_at,
+                             .finished_at = run->job.ran_at};
+}
+
+static int check_job(const neoq_job *job, void *arg)
+{
+    (void)arg;
+    assert_int_equal(NEOQ_RETRYING, job->state);
+    assert_string_equal("boom", job->error);
+    return NEOQ_OK;
+}
+
+static void test_a_run_is_found_by_its_id(void **state)
+{
+    neoq_store *store = open_joined(*state);
+    neoq_claimed run = claim_one(store);
+    neoq_settlement list[2] = {ending(&run), ending(&run)};
+    list[0].id = "01900000-0000-7000-8000-00000000ffff"; /* nobody's */
+    neoq_exchange x = {.settlements = list, .settlement_count = 2};
+    assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
+    assert_int_equal(NEOQ_ELOST, list[0].status);
+    assert_int_equal(NEOQ_OK, list[1].status);
+    assert_int_equal(NEOQ_OK, backend->get(store, run.job.id, check_job, NULL));
+    backend->release(store, &run);
+    backend->close(store);
+}
+
+static void test_another_epoch_is_lost(void **state)
+{
+    neoq_store *store = open_joined(*state);
+    neoq_claimed run = claim_one(store);
+    neoq_settlement list[2] = {ending(&run), ending(&run)};
+    list[0].epoch++;
+    list[1].epoch--;
+    neoq_exchange x = {.settlements = list, .settlement_count = 2};
+    assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
+    assert_int_equal(NEOQ_ELOST, list[0].status);
+    assert_int_equal(NEOQ_ELOST, list[1].status);
+    backend->release(store, &run);
+    backend->close(store);
+}
+
+/* Nobody settled the run that was released: whoever asks next gives it back first. */
+static void test_a_run_that_nobody_holds_is_given_back(void **state)
+{
+    neoq_store *store = open_joined(*state);
+    neoq_claimed run = claim_one(store), again;
+    int64_t epoch = run.job.epoch;
+    backend->release(store, &run);
+    const neoq_claim claim = {.queue = "q", .limit = 1};
+    neoq_exchange x = {.worker = "0123", .claims = &claim, .claim_count = 1, .runs = &again};
+    assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
+    assert_int_equal(1, x.run_count);
+    assert_int_equal(epoch + 1, again.job.epoch);
+    assert_int_equal(0, again.job.retries);
+    backend->release(store, &again);
+    backend->close(store);
+}
+
+static void test_a_worker_without_a_lease_claims_nothing(void **state)
+{
+    neoq_store *store = open_joined(*state);
+    neoq_claimed run = claim_one(store), again;
+    neoq_settlement back = ending(&run);
+    back.state = NEOQ_READY;
+    back.run_after = run.job.run_after;
+    back.hold = run.hold;
+    const neoq_claim claim = {.queue = "q", .limit = 1};
+    neoq_exchange x = {.worker = "nobody",
+                       .settlements = &back,
+                       .settlement_count = 1,
+                       .claims = &claim,
+                       .claim_count = 1,
+                       .runs = &again};
+    assert_int_equal(NEOQ_ELOST, backend->exchange(store, &x));
+    assert_int_equal(NEOQ_OK, back.status);
+    assert_int_equal(0, x.run_count);
+    backend->release(store, &run);
+    x = (neoq_exchange){.worker = "0123", .claims = &claim, .claim_count = 1, .runs = &again};
+    assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
+    assert_int_equal(1, x.run_count);
+    backend->release(store, &again);
+    backend->close(store);
+}
+
+/* The runs with these numbers. */
+static void end_runs(neoq_store *store, neoq_claimed *runs, const char *numbers)
+{
+    neoq_settlement list[9];
+    neoq_exchange x = {.settlements = list};
+    for (const char *number = numbers; *number; number++) {
+        neoq_settlement *s = &list[x.settlement_count++];
+        *s = ending(&runs[*number - '1']);
+        s->hold = runs[*number - '1'].hold;
+        s->state = NEOQ_DONE;
+        s->forget = true;
+    }
+    assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
+    for (const char *number = numbers; *number; number++) {
+        assert_int_equal(NEOQ_OK, list[number - numbers].status);
+        backend->release(store, &runs[*number - '1']);
+    }
+}
+
+/* The last digits of the ids. */
+static void assert_active(base *b, const char *numbers)
+{
+    char answer[1000], last[10] = "";
+    size_t count = 0;
+    assert_true(redis_do(b->server, b->database, answer, sizeof answer, "LRANGE asynq:{q}:active 0 -1"));
+    for (const char *id = answer; *id; id += strcspn(id, " "), id += *id == ' ') {
+        assert_true(count < sizeof last - 1);
+        last[count++] = id[strcspn(id, " ") - 1];
+    }
+    assert_string_equal(numbers, last);
+}
+
+/* Those that leave may be all of the list's end, most of it, few of it, or somewhere else. */
+static void test_who_is_still_active_stays_in_order(void **state)
+{
+    base *b = *state;
+    neoq_claimed runs[9];
+    neoq_store *store = open_joined(b);
+    claim_new(store, runs, 9);
+    assert_active(b, "987654321");
+    end_runs(store, runs, "12");
+    assert_active(b, "9876543");
+    end_runs(store, runs, "64");
+    assert_active(b, "98753");
+    end_runs(store, runs, "9");
+    assert_active(b, "8753");
+    end_runs(store, runs, "3758");
+    assert_active(b, "");
+    backend->close(store);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        on_base(test_a_run_is_found_by_its_id),
+        on_base(test_another_epoch_is_lost),
+        on_base(test_a_run_that_nobody_holds_is_given_back),
+        on_base(test_a_worker_without_a_lease_claims_nothing),
+        on_base(test_who_is_still_active_stays_in_order),
+    };
+    return cmocka_run_group_tests_name("settle", tests, NULL, NULL);
+}
