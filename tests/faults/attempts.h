@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every public call, each with what it finds and with what is there afterwards, whatever it says.
+ */
+#ifndef TESTS_FAULTS_ATTEMPTS_H
+#define TESTS_FAULTS_ATTEMPTS_H
+
+#include "support/store.h"
+
+/* What a call finds. */
+typedef struct ground {
+    store *s;
+    neoq *nq;
+    int round; /* never the same */
+    char queue[64], name[64], id[NEOQ_ID_SIZE], payload[1400];
+    int runs; /* of the handler */
+    size_t jobs;
+    neoq *other;
+    neoq_job_set *set;
+    void *list;
+    size_t count;
+    neoq_clock *clock;
+} ground;
+
+enum {
+    FRESH = 1,    /* a neoq that has just been opened */
+    A_SCHEMA = 2, /* a store that has one */
+    A_FILE = 4    /* a store that is one */
+};
+
+typedef struct attempt {
+    const char *name;
+    unsigned needs; /* of those above */
+    int expected;   /* where nothing is refused */
+    void (*before)(ground *g);
+    int (*call)(ground *g);
+    void (*after)(ground *g, int status); /* what is there now; and it works */
+} attempt;
+
+/* Few beats, so that five minutes are soon over. */
+#define CALMLY (&(neoq_options){.lease = NEOQ_HOURS(1), .connect_timeout = NEOQ_MILLISECONDS(100)})
+
+extern const attempt attempts[]; /* one without a name is the end of it */
+
+#endif
