@@ -130,6 +130,31 @@ static inline double rate_of(double count, int64_t start_ns)
     return count * 1e9 / (double)(now_ns() - start_ns);
 }
 
+/* Jobs a second, all of which wait when it begins. */
+static inline double rate_of_drain(neoq *nq, uint64_t jobs, int concurrency)
+{
+    goal g;
+    set_goal(&g, jobs);
+    int64_t start = now_ns();
+    start_handler(nq, count_job, &g, concurrency);
+    check(neoq_drain(nq, NEOQ_MINUTES(10)), "neoq_drain");
+    double rate = rate_of((double)jobs, start);
+    if (g.count != jobs)
+        check(NEOQ_EFAILED, "the drain lost jobs");
+    return rate;
+}
+
+/* The rate from the first handler to the last of `count` jobs of those that wait. */
+static inline double rate_of_first(neoq *nq, uint64_t count, int concurrency)
+{
+    goal g;
+    set_goal(&g, count);
+    start_handler(nq, count_job, &g, concurrency);
+    await_goal(&g);
+    check(neoq_shutdown(nq, NEOQ_MINUTES(1)), "neoq_shutdown");
+    return (double)count * 1e9 / (double)(g.last_ns - g.first_ns);
+}
+
 /* A thousand jobs a call, to one queue, or in turn to queues "bench-0"... */
 static inline void fill_store(neoq *nq, neoq_unique unique, uint64_t jobs_wanted, uint64_t queues)
 {

@@ -5,12 +5,7 @@
  * The schema neoq of that database is created anew, and removed at the end.
  */
 #include "postgres.h"
-
-#include <fcntl.h>
-#include <inttypes.h>
-#include <pthread.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "wake.h"
 
 enum { BATCH = 1000, MOST_THREADS = 64, CONCURRENCY = 4, WORKERS = 2 };
 
@@ -63,16 +58,9 @@ static void print_many(neoq_unique unique, uint64_t rows)
 
 static double measure_drain(neoq_unique unique, uint64_t jobs)
 {
-    goal g;
-    set_goal(&g, jobs);
     neoq *nq = open_fresh(conn, url);
     fill_store(nq, unique, jobs, 1);
-    int64_t start = now_ns();
-    start_handler(nq, count_job, &g, CONCURRENCY);
-    check(neoq_drain(nq, NEOQ_MINUTES(10)), "neoq_drain");
-    double rate = rate_of((double)jobs, start);
-    if (g.count != jobs)
-        check(NEOQ_EFAILED, "the drain lost jobs");
+    double rate = rate_of_drain(nq, jobs, CONCURRENCY);
     neoq_close(nq);
     return rate;
 }
@@ -94,40 +82,6 @@ static int drain_in_child(uint64_t jobs)
     return 0;
 }
 
-typedef struct child {
-    pid_t pid;
-    FILE *to, *from;
-} child;
-
-static child start_child(const char *role, uint64_t number)
-{
-    int to[2], from[2];
-    char text[24];
-    snprintf(text, sizeof text, "%" PRIu64, number);
-    check(pipe2(to, O_CLOEXEC) | pipe2(from, O_CLOEXEC), "pipe2");
-    child c = {.pid = fork()};
-    if (c.pid == 0) {
-        dup2(to[0], 0);
-        dup2(from[1], 1);
-        execl("/proc/self/exe", "neoq_postgres", url, role, text, (char *)NULL);
-        _exit(127);
-    }
-    close(to[0]);
-    close(from[1]);
-    c.to = need(fdopen(to[1], "w"));
-    c.from = need(fdopen(from[0], "r"));
-    return c;
-}
-
-static void end_child(child *c)
-{
-    int status = 1;
-    fclose(c->to);
-    fclose(c->from);
-    waitpid(c->pid, &status, 0);
-    check(status == 0 ? NEOQ_OK : NEOQ_EFAILED, "the other process");
-}
-
 static double measure_drain_of_two(neoq_unique unique, uint64_t jobs)
 {
     child children[WORKERS];
@@ -138,7 +92,7 @@ static double measure_drain_of_two(neoq_unique unique, uint64_t jobs)
     fill_store(nq, unique, jobs, 1);
     neoq_close(nq);
     for (int i = 0; i < WORKERS; i++) {
-        children[i] = start_child("drain-child", jobs);
+        children[i] = start_child(url, "drain-child", jobs);
         need(fgets(line, sizeof line, children[i].from));
     }
     int64_t start = now_ns();
@@ -169,73 +123,6 @@ static void print_drains(neoq_unique unique, uint64_t jobs)
     printf("neoq_postgres_%s_drain_2_processes_jobs_per_s %.0f\n", unique_words[unique], median(twos, PASSES));
 }
 
-/* ---- wake: from the call of neoq_enqueue() to the handler's start, the worker asleep -------------- */
-
-typedef struct arrivals {
-    double *micros;
-    size_t count;
-    sem_t one;
-} arrivals;
-
-/* The payload tells when it was called. */
-static int note_arrival(neoq_ctx *ctx, void *arg)
-{
-    arrivals *a = arg;
-    int64_t now = now_ns();
-    a->micros[a->count++] = (double)(now - strtoll(neoq_ctx_job(ctx)->payload, NULL, 10)) / 1e3;
-    sem_post(&a->one);
-    return NEOQ_OK;
-}
-
-static void await_arrival(arrivals *a)
-{
-    while (sem_wait(&a->one) != 0)
-        ;
-}
-
-/* Pauses of 5 to 11 ms, which keep in step with no timer; the job before it has been settled by then. */
-static void enqueue_clock(neoq *nq, uint64_t number)
-{
-    char payload[32];
-    pause_ns(5000000 + (long)(number * 7919 % 61) * 100000);
-    snprintf(payload, sizeof payload, "%" PRId64, now_ns());
-    check(neoq_enqueue(nq, &(neoq_job){.queue = "bench", .payload = payload}, NULL), "neoq_enqueue");
-}
-
-/* The other process: a call for each byte it hears. */
-static int enqueue_in_child(void)
-{
-    neoq *nq = open_store(url);
-    for (uint64_t i = 0; getchar() != EOF; i++)
-        enqueue_clock(nq, i);
-    neoq_close(nq);
-    return 0;
-}
-
-static void print_wakes(uint64_t samples)
-{
-    enum { WARM = 5 };
-    arrivals a = {.micros = need(calloc(2 * (samples + WARM), sizeof *a.micros))};
-    sem_init(&a.one, 0, 0);
-    neoq *nq = open_fresh(conn, url);
-    start_handler(nq, note_arrival, &a, 1);
-    child c = start_child("enqueue-child", samples);
-    for (uint64_t i = 0; i < WARM + samples; i++) {
-        enqueue_clock(nq, i);
-        await_arrival(&a);
-    }
-    for (uint64_t i = 0; i < WARM + samples; i++) {
-        fputc('\n', c.to);
-        fflush(c.to);
-        await_arrival(&a);
-    }
-    end_child(&c);
-    neoq_close(nq);
-    print_latencies("neoq_postgres_wake", a.micros + WARM, samples);
-    print_latencies("neoq_postgres_wake_by_process", a.micros + WARM + samples + WARM, samples);
-    free(a.micros);
-}
-
 /* ---------------------------------------------------------------------------------------------- */
 
 static bool run(const char *what, uint64_t number)
@@ -250,7 +137,9 @@ static bool run(const char *what, uint64_t number)
         print_drains(NEOQ_UNIQUE_ON, number ? number : 100000);
         print_drains(NEOQ_UNIQUE_OFF, number ? number : 100000);
     } else if (strcmp(what, "wake") == 0) {
-        print_wakes(number ? number : 500);
+        neoq *nq = open_fresh(conn, url);
+        print_wakes(nq, url, "postgres", number ? number : 500);
+        neoq_close(nq);
     } else {
         return false;
     }
@@ -265,7 +154,7 @@ int main(int argc, char **argv)
     if (strcmp(what, "drain-child") == 0)
         return drain_in_child(number);
     if (strcmp(what, "enqueue-child") == 0)
-        return enqueue_in_child();
+        return enqueue_in_child(url);
     conn = sql_connect(url);
     if (!run(what, number)) {
         fputs("usage: neoq_postgres URL single [JOBS] | many [ROWS (in thousands)] | drain [JOBS] | wake [SAMPLES]\n",

@@ -2,7 +2,7 @@
  *
  * What the PostgreSQL store's rates do under a burden, and how much of a burden it is to its server.
  * Usage: neoq_postgres_load URL backlog [MOST] | queues [JOBS] | pinned [SECONDS [JOBS A SECOND]] |
- *        others [SECONDS] | life [JOBS] | idle [SECONDS]
+ *        others [SECONDS] | life [JOBS] | idle [SECONDS] | migrate [ROWS]
  * The schema neoq of that database is created anew, and removed at the end. pinned and idle want pg_stat_statements.
  */
 #include "postgres.h"
@@ -20,23 +20,12 @@ static PGconn *conn; /* for the schema, and to look at statistics */
 
 /* ---- backlog: the drain's rate with 10^4 jobs waiting, and with MOST ------------------------------ */
 
-/* The rate from the first handler to the last of `count` jobs of those that wait. */
-static double rate_of_first(neoq *nq, uint64_t count)
-{
-    goal g;
-    set_goal(&g, count);
-    start_handler(nq, count_job, &g, CONCURRENCY);
-    await_goal(&g);
-    check(neoq_shutdown(nq, NEOQ_MINUTES(1)), "neoq_shutdown");
-    return (double)count * 1e9 / (double)(g.last_ns - g.first_ns);
-}
-
 static double rate_with_waiting(uint64_t waiting, uint64_t count)
 {
     neoq *nq = open_fresh(conn, url);
     fill_store(nq, NEOQ_UNIQUE_ON, waiting, 1);
     sql_settle(conn);
-    double rate = rate_of_first(nq, count < waiting ? count : waiting);
+    double rate = rate_of_first(nq, count < waiting ? count : waiting, CONCURRENCY);
     neoq_close(nq);
     return rate;
 }
@@ -396,6 +385,86 @@ static void print_idle(uint64_t seconds)
     printf("neoq_postgres_idle_queries_per_s %.3f\n", (after - before) / (double)seconds);
 }
 
+/* ---- migrate: the longest that an enqueue takes while the schema of a full table is changed --------- */
+
+typedef struct writer {
+    pthread_t thread;
+    neoq *nq;
+    atomic_bool stop;
+    atomic_int_fast64_t longest_ns;
+} writer;
+
+/* One call after the other, until the schema is gone or it is told to stop. */
+static void *write_on(void *arg)
+{
+    writer *w = arg;
+    for (int status = NEOQ_OK; !w->stop && status == NEOQ_OK;) {
+        int64_t start = now_ns();
+        status = neoq_enqueue(w->nq, &(neoq_job){.queue = "writes", .unique = NEOQ_UNIQUE_OFF}, NULL);
+        int64_t lasted = now_ns() - start;
+        if (lasted > w->longest_ns)
+            w->longest_ns = lasted;
+    }
+    return NULL;
+}
+
+/* From call to call of this: the longest of that time. */
+static void print_longest(writer *w, const char *name)
+{
+    printf("neoq_postgres_migrate_%s_longest_enqueue_ms %.1f\n", name, (double)w->longest_ns / 1e6);
+    fflush(stdout);
+    w->longest_ns = 0;
+}
+
+/* What `neoq migrate print` writes, without the tables: all that a later version makes anew. */
+typedef struct script {
+    char *text;
+    size_t size;
+    int files;
+} script;
+
+static void add_line(const char *line, void *arg)
+{
+    script *s = arg;
+    size_t size = strlen(line);
+    s->files += strncmp(line, "-- SPDX", 7) == 0;
+    if (s->files < 2 || strcmp(line, "COMMIT;") == 0)
+        return;
+    s->text = need(realloc(s->text, s->size + size + 2));
+    memcpy(s->text + s->size, line, size);
+    memcpy(s->text + s->size + size, "\n", 2);
+    s->size += size + 1;
+}
+
+static void print_migrations(uint64_t rows)
+{
+    script anew = {0};
+    writer w = {.nq = open_fresh(conn, url)};
+    fill_store(w.nq, NEOQ_UNIQUE_ON, rows, 1);
+    sql_settle(conn);
+    check(neoq_migrate(url, NULL, NEOQ_MIGRATE_PRINT, add_line, &anew, NULL), "neoq_migrate");
+    check(pthread_create(&w.thread, NULL, write_on, &w), "pthread_create");
+    sleep(5);
+    print_longest(&w, "no");
+    for (int step = 0; step < 2; step++) {
+        sql_do(conn, "BEGIN; SET LOCAL lock_timeout = 500");
+        if (step)
+            sql_do(conn,
+                   "LOCK TABLE neoq.job, neoq.tally, neoq.ended, neoq.run, neoq.queue, neoq.worker, neoq.schedule;"
+                   "ALTER TABLE neoq.job ADD COLUMN more text, ADD COLUMN less int NOT NULL DEFAULT 0");
+        sql_do(conn, anew.text);
+        sql_do(conn, "COMMIT");
+        sleep(1);
+        print_longest(&w, step ? "step" : "anew");
+    }
+    check(neoq_migrate(url, NULL, NEOQ_MIGRATE_DOWN_ANYWAY, NULL, NULL, NULL), "neoq_migrate");
+    w.stop = true;
+    pthread_join(w.thread, NULL);
+    print_longest(&w, "down");
+    neoq_close(w.nq);
+    free(anew.text);
+}
+
 /* ---------------------------------------------------------------------------------------------- */
 
 static bool run(const char *what, uint64_t number, const char *more)
@@ -413,6 +482,8 @@ static bool run(const char *what, uint64_t number, const char *more)
         print_life(NEOQ_UNIQUE_OFF, number ? number : 100000);
     } else if (strcmp(what, "idle") == 0) {
         print_idle(number ? number : 60);
+    } else if (strcmp(what, "migrate") == 0) {
+        print_migrations(number ? number : 10000000);
     } else {
         return false;
     }
@@ -425,7 +496,7 @@ int main(int argc, char **argv)
     conn = sql_connect(url);
     if (!run(argc > 2 ? argv[2] : "", argc > 3 ? strtoull(argv[3], NULL, 10) : 0, argc > 4 ? argv[4] : NULL)) {
         fputs("usage: neoq_postgres_load URL backlog [MOST] | queues [JOBS] | pinned [SECONDS [JOBS A SECOND]] |"
-              " others [SECONDS] | life [JOBS] | idle [SECONDS]\n",
+              " others [SECONDS] | life [JOBS] | idle [SECONDS] | migrate [ROWS]\n",
               stderr);
         return 2;
     }

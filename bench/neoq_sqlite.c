@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * The SQLite store at synchronous=FULL, to be held against raw_sqlite.
- * Usage: neoq_sqlite FILE bulk [ROWS] | single [JOBS] | wake [SAMPLES]
+ * Usage: neoq_sqlite FILE bulk [ROWS] | single [JOBS] | wake [SAMPLES] | turns [PROCESSES]
  * FILE is created anew and removed at the end.
  */
 #include "bench.h"
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -143,6 +144,53 @@ static void print_wake(uint64_t samples)
     free(a.micros);
 }
 
+/* ---- turns: processes that enqueue singly without a pause, and the longest that any waited --- */
+
+enum { TURNS_S = 4 };
+
+typedef struct turns {
+    uint64_t calls;
+    int64_t longest; /* ns */
+} turns;
+
+static void take_turns(turns *t)
+{
+    neoq *nq = open_store(url);
+    int64_t end = now_ns() + TURNS_S * INT64_C(1000000000);
+    for (int64_t began = now_ns(); began < end;) {
+        check(neoq_enqueue(nq, &(neoq_job){.queue = "bench", .unique = NEOQ_UNIQUE_OFF}, NULL), "neoq_enqueue");
+        int64_t ended = now_ns();
+        t->longest = ended - began > t->longest ? ended - began : t->longest;
+        t->calls++;
+        began = ended;
+    }
+    neoq_close(nq);
+}
+
+static void print_turns(uint64_t processes)
+{
+    size_t size = processes * sizeof(turns);
+    turns *all = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), sum = {0};
+    check(all != MAP_FAILED ? NEOQ_OK : NEOQ_ENOMEM, "mmap");
+    remove_files();
+    for (uint64_t i = 0; i < processes; i++)
+        if (fork() == 0) {
+            take_turns(&all[i]);
+            _exit(0);
+        }
+    for (uint64_t i = 0; i < processes; i++) {
+        int status = 1;
+        check(wait(&status) > 0 && status == 0 ? NEOQ_OK : NEOQ_EFAILED, "a process");
+    }
+    for (uint64_t i = 0; i < processes; i++) {
+        sum.calls += all[i].calls;
+        sum.longest = all[i].longest > sum.longest ? all[i].longest : sum.longest;
+    }
+    munmap(all, size);
+    printf("neoq_sqlite_%" PRIu64 "_processes_jobs_per_s %.0f\n", processes, (double)sum.calls / TURNS_S);
+    printf("neoq_sqlite_%" PRIu64 "_processes_longest_ms %.0f\n", processes, (double)sum.longest / 1e6);
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 2 ? argv[2] : "";
@@ -159,8 +207,12 @@ int main(int argc, char **argv)
         print_singles(NEOQ_UNIQUE_ON, number ? number : 1000);
     } else if (strcmp(what, "wake") == 0) {
         print_wake(number ? number : 200);
+    } else if (strcmp(what, "turns") == 0) {
+        print_turns(number ? number : 8);
     } else {
-        fputs("usage: neoq_sqlite FILE bulk [ROWS (in thousands)] | single [JOBS] | wake [SAMPLES]\n", stderr);
+        fputs("usage: neoq_sqlite FILE bulk [ROWS (in thousands)] | single [JOBS] | wake [SAMPLES] | turns "
+              "[PROCESSES]\n",
+              stderr);
         return 2;
     }
     remove_files();

@@ -274,7 +274,7 @@ static void print_notify(uint64_t samples)
         char payload[] = PAYLOAD_67;
         const char *values[] = {payload};
         number_payload(payload, i);
-        pause_ns(2000000 + (long)(i * 7919 % 61) * 100000);
+        pause_ns(5000000 + (long)(i * 7919 % 61) * 100000);
         l.sent_ns = now_ns();
         PQclear(sql_checked(conn, PQexecPrepared(conn, "notify", 1, values, NULL, NULL, 0), notify_sql));
         while (sem_wait(&l.claimed) != 0)
