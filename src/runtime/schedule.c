@@ -324,8 +324,13 @@ void nq_hear_of_schedules(neoq *nq)
 int nq_tick_schedules(neoq *nq)
 {
     collection all = {.nq = nq};
+    pthread_mutex_lock(&nq->mutex);
+    nq->schedules_read = nq->clock->steady(nq->clock);
+    nq->next_schedule = INT64_MAX; /* who sets it meanwhile may have one that is not read here */
+    pthread_mutex_unlock(&nq->mutex);
+    neoq_time now = nq_now(nq);
     int status = nq->backend->schedules(nq->store, collect, &all);
-    neoq_time now = nq_now(nq), earliest = now + (status == NEOQ_OK ? nq->options.lease : nq->options.lease / 6);
+    neoq_time earliest = now + (status == NEOQ_OK ? nq->options.lease : nq->options.lease / 6);
     for (size_t i = 0; i < all.count; i++) {
         neoq_schedule_record *record = &all.records[i];
         void *block = (void *)(uintptr_t)record->job.id;
@@ -342,8 +347,9 @@ int nq_tick_schedules(neoq *nq)
     }
     free(all.records);
     pthread_mutex_lock(&nq->mutex);
-    nq->schedules_read = nq->clock->steady(nq->clock);
-    nq->next_schedule = nq_time_add(nq->schedules_read, earliest > now ? earliest - now : 0);
+    int64_t next_schedule = nq_time_add(nq->schedules_read, earliest > now ? earliest - now : 0);
+    if (next_schedule < nq->next_schedule)
+        nq->next_schedule = next_schedule;
     pthread_mutex_unlock(&nq->mutex);
     return status;
 }
