@@ -30,7 +30,8 @@ static struct {
     size_t here;                 /* runs that were claimed and are not on their way back */
     char worker[64];             /* who beat last */
     int rejoined;                /* trips during which the worker joined anew */
-    bool lose;                   /* the next trip that joins another finds the lease lost */
+    bool lose;                   /* the next trip that joins one held up with runs finds the lease lost */
+    bool bait;                   /* such a one is held up */
     struct {
         char id[NEOQ_ID_SIZE];
         int64_t epoch;
@@ -62,10 +63,11 @@ static bool joined_anew(const char *worker)
 }
 
 /* A trip that claims, alone, while there is much to run. */
-static void hold_up(const neoq_exchange *x, bool lose)
+static void hold_up(const neoq_exchange *x)
 {
+    bool bait = seen.bait = seen.lose && x->run_count > 0;
     seen.company += await(has_company, NULL);
-    if (!lose || x->run_count == 0)
+    if (!bait)
         return;
     seen.rejoined += await(joined_anew, x->worker);
     for (size_t i = 0; i < x->run_count; i++, seen.stale_count++) {
@@ -91,7 +93,7 @@ static int exchange(neoq_store *store, neoq_exchange *x)
     seen.most_claiming = seen.claiming > seen.most_claiming ? seen.claiming : seen.most_claiming;
     seen.here -= x->settlement_count;
     bool much = seen.here >= MUCH;
-    bool lose = seen.lose, lost = lose && !alone;
+    bool lost = seen.bait && seen.lose;
     seen.lose = seen.lose && !lost;
     pthread_mutex_unlock(&seen.mutex);
     int status = nq_memory_backend.exchange(store, x);
@@ -99,7 +101,7 @@ static int exchange(neoq_store *store, neoq_exchange *x)
     pthread_cond_broadcast(&seen.changed);
     seen.here += x->run_count;
     if (claims && alone && much)
-        hold_up(x, lose);
+        hold_up(x);
     seen.under_way--;
     seen.claiming -= claims;
     pthread_mutex_unlock(&seen.mutex);
