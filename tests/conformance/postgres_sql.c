@@ -89,8 +89,10 @@ static void test_what_is_left_out_is_as_in_programs(void **state)
     neoq *nq = store_open_real(s, NULL);
     PGconn *db = connect_to(s);
     char id[NEOQ_ID_SIZE];
-    const neoq_job *job = store_job(s, nq, enqueue(db, "'mail'", id));
-    assert_int_equal(NEOQ_READY, job->state);
+    enqueue(db, "'mail'", id);
+    /* The server's time is known to the program but for half of a round trip. */
+    eventually(state_of(nq, id) == NEOQ_READY);
+    const neoq_job *job = store_job(s, nq, id);
     assert_int_equal(0, job->payload_size);
     assert_int_equal(0, job->priority);
     assert_int_equal(23, job->max_retries);
@@ -208,7 +210,7 @@ static void test_it_is_part_of_the_transaction(void **state)
     sql(db, "BEGIN; INSERT INTO orders VALUES (1), (2); ROLLBACK");
     assert_int_equal(0, jobs_in(nq, "orders", 0));
     sql(db, "BEGIN; INSERT INTO orders VALUES (1), (2), (2); COMMIT");
-    assert_int_equal(2, jobs_in(nq, "orders", NEOQ_READY));
+    eventually(jobs_in(nq, "orders", NEOQ_READY) == 2);
     PQfinish(db);
 }
 
@@ -259,8 +261,7 @@ static void test_the_view_of_jobs_speaks_in_words(void **state)
     assert_string_equal("scheduled", value(db, "SELECT state FROM neoq.jobs"));
     assert_string_equal("5", value(db, "SELECT priority FROM neoq.jobs"));
     assert_string_equal("t", value(db, "SELECT run_at = '2040-01-01Z' FROM neoq.jobs"));
-    assert_string_equal("t",
-                        value(db, "SELECT created_at BETWEEN now() - interval '1 min' AND now() FROM neoq.jobs"));
+    assert_string_equal("t", value(db, "SELECT abs(extract(epoch FROM now() - created_at)) < 60 FROM neoq.jobs"));
     assert_string_equal(store_job(s, nq, id)->fingerprint, value(db, "SELECT fingerprint FROM neoq.jobs"));
     assert_status(NEOQ_OK, neoq_cancel(nq, id));
     assert_string_equal("dead", value(db, "SELECT state FROM neoq.jobs"));
@@ -294,6 +295,8 @@ static void test_the_view_of_queues_counts(void **state)
     put(nq, "mail", "2", NULL);
     put_job(nq, (neoq_job){.queue = "mail", .run_after = NEOQ_SECONDS(2208988800)}, NULL);
     assert_status(NEOQ_OK, neoq_pause(nq, "mail"));
+    /* As above. */
+    eventually(*value(db, "SELECT ready FROM neoq.queues") == '2');
     assert_string_equal("(mail,t,,1,2,0,0,0,0,0,0)",
                         value(db, "SELECT (name, paused, capacity, scheduled, ready, running, retrying, done, dead,"
                                   " processed, failed) FROM neoq.queues"));
