@@ -91,7 +91,9 @@ typedef struct neoq_settlement {
     int signal;                  /**< 0 = none */
     neoq_duration cpu_time;      /**< 0 = not known */
     int64_t peak_memory;         /**< bytes; 0 = not known */
-    int status;                  /**< out: NEOQ_OK or NEOQ_ELOST */
+    /** out: NEOQ_OK; NEOQ_ELOST; or NEOQ_EUNKNOWN: it is not this worker's any more, but an earlier try, whose answer was
+     * lost, may have settled it */
+    int status;
     bool cancelled;              /**< out: it ended dead because its cancellation had been asked for */
 } neoq_settlement;
 

@@ -314,10 +314,12 @@ static void report(neoq *nq, const trip *t)
         neoq_settlement *s = &t->x.settlements[i++];
         const neoq_job *job = &ctx->claimed.job;
         settled_elsewhere(ctx, s);
-        if (s->status == NEOQ_ELOST) {
-            nq_log(&nq->options, NEOQ_LOG_WARN,
-                   "job %s (queue %s): run %lld was lost to another worker; its end is dropped", job->id, job->queue,
-                   (long long)job->epoch);
+        if (s->status != NEOQ_OK) {
+            nq_log(&nq->options, NEOQ_LOG_WARN, "job %s (queue %s): run %lld %s", job->id, job->queue,
+                   (long long)job->epoch,
+                   s->status == NEOQ_ELOST
+                       ? "was lost to another worker; its end is dropped"
+                       : "may have been lost: the store's answer to its end was, and then the lease");
             continue;
         }
         if (s->state == NEOQ_DEAD)

@@ -7,19 +7,25 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/redis/exchange.h"
 #include "backend/redis/redis.h"
 #include "base/clock.h"
 
 static const neoq_backend *const backend = &nq_redis_backend;
 
+static void pulse(neoq_store *store, bool join)
+{
+    const neoq_beat beat = {.worker = {.id = "0123", .host = "here", .pid = 1},
+                            .lease = NEOQ_SECONDS(30),
+                            .join = join};
+    assert_int_equal(NEOQ_OK, backend->beat(store, &beat));
+}
+
 /* With a worker that may claim. */
 static neoq_store *open_joined(base *b)
 {
     neoq_store *store = open_store(b);
-    const neoq_beat join = {.worker = {.id = "0123", .host = "here", .pid = 1},
-                            .lease = NEOQ_SECONDS(30),
-                            .join = true};
-    assert_int_equal(NEOQ_OK, backend->beat(store, &join));
+    pulse(store, true);
     return store;
 }
 
@@ -104,6 +110,35 @@ static void test_another_epoch_is_lost(void **state)
     assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
     assert_int_equal(NEOQ_ELOST, list[0].status);
     assert_int_equal(NEOQ_ELOST, list[1].status);
+    backend->release(store, &run);
+    backend->close(store);
+}
+
+static int settle(neoq_store *store, neoq_claimed *run)
+{
+    neoq_settlement end = ending(run);
+    end.hold = run->hold;
+    neoq_exchange x = {.worker = "0123", .settlements = &end, .settlement_count = 1};
+    assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
+    return end.status;
+}
+
+/* As long as nobody else could have taken the run, it was the try before that settled it. */
+static void test_a_refusal_after_a_lost_answer_is_understood_within_the_lease(void **state)
+{
+    neoq_store *store = open_joined(*state);
+    neoq_claimed run = claim_one(store);
+    rd_hold *hold = run.hold;
+    assert_true(hold->until > backend->now(store) + NEOQ_SECONDS(20));
+    hold->until = 0;
+    pulse(store, false);
+    assert_true(hold->until > backend->now(store) + NEOQ_SECONDS(20));
+    assert_int_equal(NEOQ_OK, settle(store, &run));
+    assert_int_equal(NEOQ_ELOST, settle(store, &run));
+    hold->unsure = true; /* as if the first had had no answer */
+    assert_int_equal(NEOQ_OK, settle(store, &run));
+    hold->until = backend->now(store);
+    assert_int_equal(NEOQ_EUNKNOWN, settle(store, &run));
     backend->release(store, &run);
     backend->close(store);
 }
@@ -207,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         on_base(test_a_run_is_found_by_its_id),
         on_base(test_another_epoch_is_lost),
+        on_base(test_a_refusal_after_a_lost_answer_is_understood_within_the_lease),
         on_base(test_a_run_that_nobody_holds_is_given_back),
         on_base(test_a_worker_without_a_lease_claims_nothing),
         on_base(test_who_is_still_active_stays_in_order),

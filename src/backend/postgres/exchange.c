@@ -166,13 +166,13 @@ static void settled(neoq_settlement *s, bool cancelled)
 }
 
 /* Of a run whose settlement had no answer before: as it has an epoch that only this worker had, and the worker lives, it was
- * that settlement that ended it. */
+ * that settlement that ended it. Else nobody knows. */
 static void read_lost(const trip *t)
 {
     for (size_t i = 0; i < t->whole_count; i++) {
         neoq_settlement *s = t->whole[i];
-        if (s->status == NEOQ_ELOST && s->hold && ((const pg_hold *)s->hold)->unsure && !t->lost)
-            s->status = NEOQ_OK;
+        if (s->status == NEOQ_ELOST && s->hold && ((const pg_hold *)s->hold)->unsure)
+            s->status = t->lost ? NEOQ_EUNKNOWN : NEOQ_OK;
     }
 }
 

@@ -37,11 +37,11 @@ typedef struct trip {
     rd_batch batch;
     ending *endings;
     size_t ending_count;
-    size_t claims_from; /* the first call that claims */
-    neoq_time now;
-    uint64_t sent;  /* an instant of the bell's */
-    int64_t steady; /* the same */
-    bool lost;      /* the worker has no lease */
+    size_t claims_from;   /* the first call that claims */
+    neoq_time now, until; /* and until when what it claims is nobody else's for sure */
+    uint64_t sent;        /* an instant of the bell's */
+    int64_t steady;       /* the same */
+    bool lost;            /* the worker has no lease */
 } trip;
 
 const char *rd_lease_score(neoq_time until, char score[32])
@@ -191,6 +191,21 @@ static int code_of(const redisReply *answer, size_t number)
     return 0;
 }
 
+/* A run that is not this worker's any more. Where the answer to an earlier try was lost and nobody else could have taken
+ * the run yet, it was that try that ended it. */
+static int refusal(neoq_store *store, const ending *e)
+{
+    if (!e->hold || !e->hold->unsure)
+        return nq_fail(NEOQ_ELOST, "run %lld of job %s is not this worker's any more", (long long)e->s->epoch,
+                       e->s->id);
+    pthread_mutex_lock(&store->hold_mutex);
+    bool leased = rd_now(store) < e->hold->until;
+    pthread_mutex_unlock(&store->hold_mutex);
+    return leased ? NEOQ_OK
+                  : nq_fail(NEOQ_EUNKNOWN, "whether run %lld of job %s was settled is not known",
+                            (long long)e->s->epoch, e->s->id);
+}
+
 /* Takes in what became of a run. False: it is to be cancelled instead. */
 static bool read_ending(neoq_store *store, const trip *t, ending *e)
 {
@@ -202,13 +217,8 @@ static bool read_ending(neoq_store *store, const trip *t, ending *e)
     }
     if (e->hold)
         e->hold->answered = true;
-    if (code == LOST && !(e->hold && e->hold->unsure)) {
-        e->s->status =
-            nq_fail(NEOQ_ELOST, "run %lld of job %s is not this worker's any more", (long long)e->s->epoch, e->s->id);
-        return true;
-    }
-    e->s->status = NEOQ_OK;
-    if (e->s->state == NEOQ_SCHEDULED || e->s->state == NEOQ_RETRYING)
+    e->s->status = code == LOST ? refusal(store, e) : NEOQ_OK;
+    if (e->s->status == NEOQ_OK && (e->s->state == NEOQ_SCHEDULED || e->s->state == NEOQ_RETRYING))
         rd_bell_await(store->bell, e->queue, e->s->run_after);
     return true;
 }
@@ -224,16 +234,17 @@ static void read_endings(neoq_store *store, trip *t)
 
 /* ---- claiming --------------------------------------------------------------------------- */
 
-/* A lease that is not renewed in time is not lengthened by claims. */
-static neoq_time lease_until(neoq_store *store, const char *worker, neoq_time now)
+/* A lease that is not renewed in time is not lengthened by claims. until: that of the worker, which ends those of its
+ * runs, too; 0 = not known. */
+static neoq_time lease_until(neoq_store *store, const char *worker, neoq_time now, neoq_time *until)
 {
     pthread_mutex_lock(&store->hold_mutex);
     const rd_pulse *pulse = &store->pulse;
     bool known = strcmp(pulse->worker, worker) == 0;
     neoq_duration lease = known ? pulse->lease : store->options->lease;
-    neoq_time until = known ? pulse->until : 0;
+    *until = known ? pulse->until : 0;
     pthread_mutex_unlock(&store->hold_mutex);
-    return until - now > lease / 2 ? until : now + lease / 2;
+    return *until - now > lease / 2 ? *until : now + lease / 2;
 }
 
 static void put_claims(neoq_store *store, trip *t)
@@ -245,7 +256,7 @@ static void put_claims(neoq_store *store, trip *t)
     t->steady = nq_steady();
     if (!x->worker || x->claim_count == 0)
         return;
-    rd_lease_score(lease_until(store, x->worker, t->now), score);
+    rd_lease_score(lease_until(store, x->worker, t->now, &t->until), score);
     rd_begin(&t->batch, "ZSCORE");
     rd_put_text(&t->batch, RD_WORKER_LEASES);
     rd_put_text(&t->batch, x->worker);
@@ -268,7 +279,7 @@ static void take_runs(neoq_store *store, trip *t, redisReply *answer, const char
     for (size_t i = FIRST_RUN; i < rd_items(answer); i++) {
         redisReply *row = answer->element[i];
         answer->element[i] = NULL;
-        if (rd_hold_run(store, row, queue, t->now, &t->x->runs[t->x->run_count]))
+        if (rd_hold_run(store, row, queue, t->now, t->until, &t->x->runs[t->x->run_count]))
             t->x->run_count++;
         else
             rd_hold_unsure(store, &(neoq_exchange){.worker = t->x->worker, .claim_count = 1});

@@ -12,15 +12,17 @@ struct rd_hold {
     rd_hold *previous, *next; /* of the store's list */
     redisReply *row;          /* what the server told of it: its message is in there */
     const neoq_job *job;
-    bool unsure;   /* the answer to a settlement of it was lost */
-    bool answered; /* it was settled, or is not ours */
+    neoq_time until, renewing; /* until when it is nobody else's for sure; what that is being renewed to */
+    bool unsure;               /* the answer to a settlement of it was lost */
+    bool answered;             /* it was settled, or is not ours */
 };
 
 enum { RD_ROW_MESSAGE = 1 };
 
 /* Makes a run of a row {id, message, facts, place, epoch[, ran]}, in state RUNNING, and takes the row over. What cannot
- * be read becomes a run without payload. False: no memory. */
-bool rd_hold_run(neoq_store *store, redisReply *row, const char *queue, neoq_time ran_at, neoq_claimed *run);
+ * be read becomes a run without payload. until: of the hold. False: no memory. */
+bool rd_hold_run(neoq_store *store, redisReply *row, const char *queue, neoq_time ran_at, neoq_time until,
+                 neoq_claimed *run);
 
 /* The answer to an exchange was lost: what it may have settled, and whether it may have claimed. */
 void rd_hold_unsure(neoq_store *store, const neoq_exchange *x);

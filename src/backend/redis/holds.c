@@ -14,7 +14,8 @@ _Static_assert(sizeof(rd_hold) % 8 == 0, "a job is copied behind it");
 
 enum { ID, MESSAGE = RD_ROW_MESSAGE, FACTS, PLACE, EPOCH, RAN };
 
-bool rd_hold_run(neoq_store *store, redisReply *row, const char *queue, neoq_time ran_at, neoq_claimed *run)
+bool rd_hold_run(neoq_store *store, redisReply *row, const char *queue, neoq_time ran_at, neoq_time until,
+                 neoq_claimed *run)
 {
     rd_view view;
     neoq_job *copy;
@@ -44,7 +45,7 @@ bool rd_hold_run(neoq_store *store, redisReply *row, const char *queue, neoq_tim
         freeReplyObject(row);
         return false;
     }
-    *hold = (rd_hold){.row = row, .job = copy};
+    *hold = (rd_hold){.row = row, .job = copy, .until = until};
     run->job = *copy;
     run->hold = hold;
     pthread_mutex_lock(&store->hold_mutex);

@@ -79,6 +79,14 @@ static void put_renewals(const neoq_store *store, rd_batch *batch, rd_hold **hol
     }
 }
 
+/* They are not released meanwhile, or they are not there any more. hold_mutex is held. */
+static void note_renewals(neoq_store *store, neoq_time until)
+{
+    for (rd_hold *hold = store->holds; hold; hold = hold->next)
+        if (hold->renewing == until)
+            hold->until = until;
+}
+
 static int renew_runs(neoq_store *store, neoq_time until)
 {
     rd_batch batch = {.urgent = true};
@@ -90,13 +98,20 @@ static int renew_runs(neoq_store *store, neoq_time until)
         count++;
     rd_hold **holds = malloc(count * sizeof(rd_hold *) + 1);
     count = 0;
-    for (rd_hold *hold = holds ? store->holds : NULL; hold; hold = hold->next)
+    for (rd_hold *hold = holds ? store->holds : NULL; hold; hold = hold->next) {
+        hold->renewing = until;
         holds[count++] = hold;
+    }
     if (holds)
         put_renewals(store, &batch, holds, count, score);
     pthread_mutex_unlock(&store->hold_mutex);
     free(holds);
     int status = rd_send(store, &batch, true);
+    if (status == NEOQ_OK) {
+        pthread_mutex_lock(&store->hold_mutex);
+        note_renewals(store, until);
+        pthread_mutex_unlock(&store->hold_mutex);
+    }
     for (size_t i = 0; i < batch.call_count && status == NEOQ_OK; i++)
         for (size_t k = 0; k < rd_items(batch.calls[i].reply); k++)
             rd_bell_cancel(store->bell, rd_string(rd_item(batch.calls[i].reply, k)));
@@ -251,7 +266,7 @@ static bool take_page(neoq_store *store, upkeep *u, redisReply *answer, const ch
     for (size_t i = 2; i < rows && u->lost_count < u->limit; i++) {
         redisReply *row = answer->element[i];
         answer->element[i] = NULL;
-        u->lost_count += rd_hold_run(store, row, queue, 0, &u->lost[u->lost_count]);
+        u->lost_count += rd_hold_run(store, row, queue, 0, 0, &u->lost[u->lost_count]);
     }
     return *from > 0 || (deleted == RD_PIECE && u->deleted < u->limit) || rows == RD_PIECE + 2;
 }
