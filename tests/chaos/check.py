@@ -63,6 +63,7 @@ class World:
         self.freezes = collections.defaultdict(list)
         self.child_signals = collections.defaultdict(list) # (process, pid) -> (at, signal)
         self.server_kills = collections.defaultdict(list)
+        self.lease_losses = collections.defaultdict(list)
         self.stalls = []
         self.restored, self.forgot = [], []
         self.slots = {}                  # of processes
@@ -79,6 +80,8 @@ class World:
             self.ready[r.process] = r.at
         elif r.kind == LEAVING:
             self.terms.setdefault(r.process, r.at)
+        elif r.kind == LEASE_LOST:
+            self.lease_losses[r.process].append(r.at)
         elif r.kind == STALL:
             self.stalls.append((r.at - r.value, r.at))
         elif r.kind != FAULT:
@@ -355,8 +358,9 @@ class Trial:
         elif outcome == "t" and (begun is None or finish.at - begun < RUN_TIMEOUT) \
                 and not self.troubled_children(process, finish.at - 5 * S, finish.at): # it may have had to begin anew
             self.complain("false-end", f"run {epoch} is told as timed out, and was not that long")
-        elif outcome == "l" and not any(at <= finish.at for at in world.server_kills.get(process, ())):
-            self.complain("false-end", f"run {epoch} is told as lost, and its fork server was not killed")
+        elif outcome == "l" and not any(at <= finish.at for at in world.server_kills.get(process, ())) \
+                and not any((begun or 0) <= at <= finish.at for at in world.lease_losses.get(process, ())):
+            self.complain("false-end", f"run {epoch} is told as lost, and neither was its lease, nor its fork server killed")
         elif outcome == "r" and begun is not None and process not in world.terms:
             self.complain("false-end", f"run {epoch} is told as released, and nobody asked its process to leave")
 

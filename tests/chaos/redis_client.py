@@ -15,12 +15,13 @@ class RedisError(Exception):
 class RedisServer:
     """It ends with this program and leaves nothing behind."""
 
-    def __init__(self, settings=()):
+    def __init__(self, settings=(), base=None):
+        """settings: "name=value"; base: of its folder."""
         command = [SCRIPT]
         for setting in settings:
             command += ["-c", setting]
         self.process = subprocess.Popen([*command, "--control"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        bufsize=1)
+                                        bufsize=1, env={**os.environ, "NEOQ_TEST_FOLDER": base} if base else None)
         self.folder = self.hear("start").split()[0]
         self.socket = os.path.join(self.folder, "socket")
 

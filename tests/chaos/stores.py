@@ -60,50 +60,69 @@ def mounts_are_ours():
         subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True).returncode == 0
 
 
+class Disk:
+    """A folder, in a file system of its own where that may be mounted: then it can be full."""
+
+    can_be_mounted = None # not tried yet
+
+    def __init__(self, prefix, megabytes):
+        self.folder = fast_folder(prefix)
+        if Disk.can_be_mounted is None:
+            Disk.can_be_mounted = os.geteuid() == 0 and mounts_are_ours()
+        self.can_be_full = Disk.can_be_mounted and subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "neoq-chaos", self.folder],
+            capture_output=True).returncode == 0
+        if not self.can_be_full:
+            print("  nothing may be mounted here: the disk is never full", flush=True)
+        self.ballast = os.path.join(self.folder, "ballast")
+
+    def fill(self):
+        ballast = os.open(self.ballast, os.O_WRONLY | os.O_CREAT)
+        try:
+            free = os.fstatvfs(ballast)
+            os.posix_fallocate(ballast, 0, max(1, (free.f_bavail - 64) * free.f_bsize))
+            os.lseek(ballast, 0, os.SEEK_END)
+            while os.write(ballast, bytes(4096)):
+                pass
+        except OSError:
+            pass # now it is
+        os.close(ballast)
+
+    def clear(self):
+        os.unlink(self.ballast)
+
+    def end(self):
+        if self.can_be_full:
+            subprocess.run(["umount", "-l", self.folder], capture_output=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 class Sqlite:
-    """A file, in a file system of its own where that may be mounted: then it can be full."""
+    """A file."""
 
     name = "sqlite"
-    faults = {"disk_full": 1}
     server_clock = False  # the machine's is the store's
     in_process = False    # nobody else can look into it
 
     def __init__(self, options):
-        self.folder = fast_folder("neoq-chaos-db-")
-        megabytes = 160 + options.jobs // 1000
-        self.mounted = False
-        if os.geteuid() == 0 and mounts_are_ours():
-            done = subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "neoq-chaos", self.folder], capture_output=True)
-            self.mounted = done.returncode == 0
-        if not self.mounted:
-            self.faults = {}
-        self.path = os.path.join(self.folder, "jobs.db")
-        self.ballast = os.path.join(self.folder, "ballast")
+        self.disk = Disk("neoq-chaos-db-", 160 + options.jobs // 1000)
+        self.faults = {"disk_full": 1} if self.disk.can_be_full else {}
+        self.path = os.path.join(self.disk.folder, "jobs.db")
 
     def url(self, slot):
         return "sqlite:" + self.path
 
     def end(self):
-        if self.mounted:
-            subprocess.run(["umount", "-l", self.folder], capture_output=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.disk.end()
 
     # ---- harm: returns what undoes it (None: it is over), and after how many seconds ---------
 
     def harm(self, name, random, log, lease):
         log.write(records.FAULT, records.AWAY)
-        ballast = os.open(self.ballast, os.O_WRONLY | os.O_CREAT)
-        block = bytes(1 << 20)
-        try:
-            while os.write(ballast, block):
-                pass
-        except OSError:
-            pass
-        os.close(ballast)
+        self.disk.fill()
 
         def undo():
-            os.unlink(self.ballast)
+            self.disk.clear()
             log.write(records.FAULT, records.BACK)
 
         return undo, 0.1 + random.random()
@@ -245,11 +264,15 @@ class Postgres:
     faults = {**Proxy.faults, "terminate": 6, "kill_backend": 2, "kill_server": 2, "stop immediate": 1, "stop fast": 1}
 
     def __init__(self, options):
-        settings = ["wal_retrieve_retry_interval=100ms", "max_wal_senders=4", "hot_standby=on"]
+        settings = ["wal_retrieve_retry_interval=100ms", "max_wal_senders=4", "hot_standby=on", "max_wal_size=96MB",
+                    "min_wal_size=32MB", "wal_keep_size=64MB"]
+        self.disk, self.other_disk = (Disk("neoq-chaos-pg-", 400 + options.jobs // 400) for _ in range(2))
+        if self.disk.can_be_full:
+            self.faults = {**self.faults, "disk_full": 2}
         try:
-            self.server = PostgresServer(settings)
+            self.server = PostgresServer(settings, base=self.disk.folder)
             self.database = self.server.create()
-            self.standby = PostgresServer(settings, standby_of=self.server)
+            self.standby = PostgresServer(settings, standby_of=self.server, base=self.other_disk.folder)
             self.server.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'")
             self.server.sql("postgres", "SELECT pg_reload_conf()")
             self.server.sql(self.database, "CREATE TABLE chaos_probe(at timestamptz)")
@@ -269,6 +292,8 @@ class Postgres:
         for server in (self.standby, self.server):
             if server:
                 server.end()
+        self.disk.end()
+        self.other_disk.end()
 
     # ---- harm -----------------------------------------------------------------------------
 
@@ -280,6 +305,8 @@ class Postgres:
         if name in Proxy.faults:
             return self.proxy.harm(name, random, log, lease)
         log.write(records.FAULT, records.AWAY)
+        if name == "disk_full":
+            return self.fill_disk(log), 0.5 + 3 * random.random()
         try:
             if name == "terminate":
                 self.server.sql("postgres", "SELECT pg_terminate_backend(pid) FROM (SELECT pid" + self.SOMEBODY + ") x")
@@ -300,6 +327,21 @@ class Postgres:
 
         return undo, 0.05 if name == "terminate" else 0.3
 
+    def fill_disk(self, log):
+        """It refuses what makes a table longer; where it cannot write its log, it ends."""
+        self.disk.fill()
+
+        def undo():
+            self.disk.clear()
+            try:
+                self.server.tell("start")
+            except PostgresError:
+                pass # it runs already
+            self.await_writes()
+            log.write(records.FAULT, records.BACK)
+
+        return undo
+
     SOMEBODY = (" FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
                 " ORDER BY random() LIMIT 1")
 
@@ -307,6 +349,7 @@ class Postgres:
         self.server.tell("kill")
         self.standby.tell("promote")
         old, self.server, self.standby = self.server, self.standby, None
+        self.disk, self.other_disk = self.other_disk, self.disk
         self.proxy.tell("server", self.socket())
         self.server.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = ''")
         self.server.sql("postgres", "SELECT pg_reload_conf()")
@@ -393,8 +436,11 @@ class RedisStore:
         self.begun = records.now()
         settings, self.forgets = self.levels[self.level]
         print(f"  persistence: {self.level}", flush=True)
+        self.disk = Disk("neoq-chaos-redis-", 200 + options.jobs // 200)
+        if self.disk.can_be_full and self.level != "none":
+            self.faults = {**self.faults, "disk_full": 2}
         try:
-            self.server = RedisServer(settings)
+            self.server = RedisServer(settings, base=self.disk.folder)
         except RedisError as error:
             raise CannotRun(str(error)) from error
         self.proxy = Proxy(self.server.socket)
@@ -405,6 +451,7 @@ class RedisStore:
     def end(self):
         self.proxy.end()
         self.server.end()
+        self.disk.end()
 
     def connect(self):
         return Redis(self.server.socket)
@@ -415,6 +462,8 @@ class RedisStore:
         if name in Proxy.faults:
             return self.proxy.harm(name, random, log, lease)
         log.write(records.FAULT, records.AWAY)
+        if name == "disk_full":
+            return self.fill_disk(log), 0.5 + 3 * random.random()
         if name == "kill_server":
             self.kill_server(log)
         else:
@@ -437,6 +486,35 @@ class RedisStore:
             log.write(records.FAULT, records.RESTORED, value=at - self.begun if may_lose is None else may_lose, at=at)
         self.server.tell("start")
         self.await_loaded()
+
+    def fill_disk(self, log):
+        """It refuses writes; where each has to be on the disk before its answer, it ends."""
+        self.disk.fill()
+
+        def undo():
+            self.disk.clear()
+            try:
+                self.server.tell("start")
+                self.await_loaded()
+            except RedisError:
+                pass # it runs already
+            self.await_saved()
+            log.write(records.FAULT, records.BACK)
+
+        return undo
+
+    def await_saved(self):
+        """Until the last attempt was a success, and so it takes writes."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            with self.connect() as redis:
+                info = redis.do("INFO", "persistence")
+                if b"aof_last_write_status:ok" in info and b"rdb_last_bgsave_status:ok" in info:
+                    return
+                if b"rdb_bgsave_in_progress:0" in info and b"rdb_last_bgsave_status:err" in info:
+                    redis.do("BGSAVE")
+            time.sleep(0.02)
+        raise CannotRun("the server does not save again")
 
     def await_loaded(self):
         """A kill may tear the last script in the log, and servers are known to cut off its last command alone when they

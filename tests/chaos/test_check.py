@@ -11,8 +11,8 @@ from contextlib import redirect_stdout
 
 import check
 import records
-from records import (ASKED, AWAY, BACK, CONT, CRASHING, DUPLICATE, EFFECT, ENDING, EXIT, FAULT, FINISH, KILL, KILL_CHILD, OK,
-                     REFUSED, RESTORED, RUNNING, SKEW, START, STOP, STRAY, TERM, UNKNOWN, Record)
+from records import (ASKED, AWAY, BACK, CONT, CRASHING, DUPLICATE, EFFECT, ENDING, EXIT, FAULT, FINISH, KILL, KILL_CHILD,
+                     LEASE_LOST, OK, REFUSED, RESTORED, RUNNING, SKEW, START, STOP, STRAY, TERM, UNKNOWN, Record)
 from stores import Past, Row
 
 S = 1_000_000
@@ -289,6 +289,14 @@ class Checker(unittest.TestCase):
     def test_a_childs_death_explains_a_crash(self):
         s = Story().asked(1, 1).run(2, 1, verdict=None, outcome="k", lasts=0.5).fault(2.4, KILL_CHILD, W, 9, pid=555)
         self.passes(s.run(3, 1, 2, retries=1))
+
+    def test_a_lost_lease_explains_a_lost_run(self):
+        def story():
+            return Story().asked(1, 1).run(2, 1, verdict=None, outcome="l", lasts=2).run(4.5, 1, 2, retries=1)
+        self.passes(story().tell(3, LEASE_LOST, W))
+        self.fails("false-end", story())
+        self.fails("false-end", story().tell(3, LEASE_LOST, V))
+        self.fails("false-end", story().tell(1.5, LEASE_LOST, W))
 
     def test_it_is_told_as_done_and_waits(self):
         self.fails("wrong-state", Story().asked(1, 1).run(2, 1, state=4))

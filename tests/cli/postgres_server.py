@@ -20,8 +20,8 @@ class PostgresError(Exception):
 class PostgresServer:
     numbers = itertools.count()
 
-    def __init__(self, settings=(), standby_of=None, folder=None):
-        """settings: "name=value"; folder: of a server that runs already."""
+    def __init__(self, settings=(), standby_of=None, folder=None, base=None):
+        """settings: "name=value"; folder: of a server that runs already; base: of the folder of a new one."""
         self.process = None
         self.folder = folder
         if folder:
@@ -32,7 +32,8 @@ class PostgresServer:
         if standby_of:
             command += ["--standby-of", standby_of.folder]
         self.process = subprocess.Popen(
-            [*command, "--control"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            [*command, "--control"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+            env={**os.environ, "NEOQ_TEST_FOLDER": base} if base else None
         )
         atexit.register(self.end)
         self.folder = self.hear("start")
