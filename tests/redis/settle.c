@@ -137,9 +137,31 @@ static void test_a_refusal_after_a_lost_answer_is_understood_within_the_lease(vo
     assert_int_equal(NEOQ_ELOST, settle(store, &run));
     hold->unsure = true; /* as if the first had had no answer */
     assert_int_equal(NEOQ_OK, settle(store, &run));
-    hold->until = backend->now(store);
+    pulse(store, false); /* which finds that it is this worker's no more */
     assert_int_equal(NEOQ_EUNKNOWN, settle(store, &run));
     backend->release(store, &run);
+    backend->close(store);
+}
+
+static void test_a_refusal_after_the_lease_says_nothing(void **state)
+{
+    neoq_store *store = open_joined(*state);
+    neoq_claimed runs[2] = {0};
+    claim_new(store, runs, 2);
+    for (int i = 0; i < 2; i++) {
+        rd_hold *hold = runs[i].hold;
+        assert_int_equal(NEOQ_OK, settle(store, &runs[i]));
+        hold->unsure = true;
+        assert_int_equal(NEOQ_OK, settle(store, &runs[i]));
+    }
+    ((rd_hold *)runs[0].hold)->until = backend->now(store);
+    assert_int_equal(NEOQ_EUNKNOWN, settle(store, &runs[0]));
+    const neoq_beat leave = {.worker = {.id = "0123"}}, beat = {.worker = {.id = "0123"}, .lease = NEOQ_SECONDS(30)};
+    assert_int_equal(NEOQ_OK, backend->beat(store, &leave));
+    assert_int_equal(NEOQ_ELOST, backend->beat(store, &beat));
+    assert_int_equal(NEOQ_EUNKNOWN, settle(store, &runs[1]));
+    backend->release(store, &runs[0]);
+    backend->release(store, &runs[1]);
     backend->close(store);
 }
 
@@ -243,6 +265,7 @@ int main(void)
         on_base(test_a_run_is_found_by_its_id),
         on_base(test_another_epoch_is_lost),
         on_base(test_a_refusal_after_a_lost_answer_is_understood_within_the_lease),
+        on_base(test_a_refusal_after_the_lease_says_nothing),
         on_base(test_a_run_that_nobody_holds_is_given_back),
         on_base(test_a_worker_without_a_lease_claims_nothing),
         on_base(test_who_is_still_active_stays_in_order),

@@ -199,7 +199,7 @@ static int refusal(neoq_store *store, const ending *e)
         return nq_fail(NEOQ_ELOST, "run %lld of job %s is not this worker's any more", (long long)e->s->epoch,
                        e->s->id);
     pthread_mutex_lock(&store->hold_mutex);
-    bool leased = rd_now(store) < e->hold->until;
+    bool leased = !e->hold->over && rd_now(store) < e->hold->until;
     pthread_mutex_unlock(&store->hold_mutex);
     return leased ? NEOQ_OK
                   : nq_fail(NEOQ_EUNKNOWN, "whether run %lld of job %s was settled is not known",

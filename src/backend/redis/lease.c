@@ -79,12 +79,37 @@ static void put_renewals(const neoq_store *store, rd_batch *batch, rd_hold **hol
     }
 }
 
-/* They are not released meanwhile, or they are not there any more. hold_mutex is held. */
+/* id NULL: all of them. */
+static void note_loss(neoq_store *store, const char *id)
+{
+    pthread_mutex_lock(&store->hold_mutex);
+    for (rd_hold *hold = store->holds; hold; hold = hold->next)
+        hold->over = hold->over || !id || strcmp(hold->job->id, id) == 0;
+    pthread_mutex_unlock(&store->hold_mutex);
+}
+
 static void note_renewals(neoq_store *store, neoq_time until)
 {
+    pthread_mutex_lock(&store->hold_mutex);
     for (rd_hold *hold = store->holds; hold; hold = hold->next)
         if (hold->renewing == until)
             hold->until = until;
+    pthread_mutex_unlock(&store->hold_mutex);
+}
+
+/* Takes in what extend.lua answers. */
+static void read_renewals(neoq_store *store, const redisReply *answer)
+{
+    bool lost = false;
+    for (size_t i = 0; i < rd_items(answer); i++) {
+        const char *id = rd_string(rd_item(answer, i));
+        if (id && lost)
+            note_loss(store, id);
+        else if (id && *id)
+            rd_bell_cancel(store->bell, id);
+        else
+            lost = true;
+    }
 }
 
 static int renew_runs(neoq_store *store, neoq_time until)
@@ -99,22 +124,19 @@ static int renew_runs(neoq_store *store, neoq_time until)
     rd_hold **holds = malloc(count * sizeof(rd_hold *) + 1);
     count = 0;
     for (rd_hold *hold = holds ? store->holds : NULL; hold; hold = hold->next) {
-        hold->renewing = until;
-        holds[count++] = hold;
+        hold->renewing = hold->over ? 0 : until;
+        if (!hold->over)
+            holds[count++] = hold;
     }
     if (holds)
         put_renewals(store, &batch, holds, count, score);
     pthread_mutex_unlock(&store->hold_mutex);
     free(holds);
     int status = rd_send(store, &batch, true);
-    if (status == NEOQ_OK) {
-        pthread_mutex_lock(&store->hold_mutex);
-        note_renewals(store, until);
-        pthread_mutex_unlock(&store->hold_mutex);
-    }
     for (size_t i = 0; i < batch.call_count && status == NEOQ_OK; i++)
-        for (size_t k = 0; k < rd_items(batch.calls[i].reply); k++)
-            rd_bell_cancel(store->bell, rd_string(rd_item(batch.calls[i].reply, k)));
+        read_renewals(store, batch.calls[i].reply);
+    if (status == NEOQ_OK)
+        note_renewals(store, until);
     rd_batch_free(&batch);
     return status;
 }
@@ -125,6 +147,8 @@ int rd_beat(neoq_store *store, const neoq_beat *beat)
     rd_bell_tend(store->bell);
     neoq_time until = rd_now(store) + beat->lease;
     int status = tell(store, beat, until);
+    if (status == NEOQ_ELOST)
+        note_loss(store, NULL);
     if (status != NEOQ_OK)
         return status;
     note_pulse(store, beat, until);

@@ -2,9 +2,9 @@
 -- uses: keys
 --
 -- Renews the leases of runs. ARGV: score, then id and epoch of each. The answer: the ids of those that are to be
--- cancelled.
+-- cancelled, '', and the ids of those that are not this worker's any more.
 
-local answer, leases = {}, {}
+local answer, leases, lost = {}, {}, {''}
 for i = 2, #ARGV, 2 do
     local id = ARGV[i]
     local f = call('HMGET', task .. id, 'state', 'nq:run', 'nq:cancel')
@@ -14,10 +14,15 @@ for i = 2, #ARGV, 2 do
         if f[3] then
             answer[#answer + 1] = id
         end
+    else
+        lost[#lost + 1] = id
     end
 end
 if #leases > 0 then
     go_on_when_full()
     call('ZADD', lease, 'XX', unpack(leases))
+end
+for _, id in ipairs(lost) do
+    answer[#answer + 1] = id
 end
 return answer
