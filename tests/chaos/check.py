@@ -366,6 +366,8 @@ class Trial:
 
     def troubled_children(self, process, begin, end):
         world = self.world
+        if process in world.freezes: # what troubles them may wait with their host
+            begin -= world.freezes[process].sum(begin, end)
         return (any(begin <= at <= end for at in world.server_kills.get(process, ()))
                 or any(begin <= at <= end for key, hits in world.child_signals.items() if key[0] == process
                        for at, _ in hits))
@@ -438,7 +440,17 @@ class Trial:
             if finish and chr(finish.detail) == "r" and chr(last.queue) not in CHILDREN \
                     and last.at <= finish.at + HEEDING + self.world.stalls.sum(finish.at, last.at):
                 continue # a thread cannot be stopped: it is asked to
+            if self.left_alone(epoch, process):
+                self.verdict.counts["left alone"] += 1
+                continue
             self.complain("overlap", f"run {epoch} was still at it {(last.at - begin) / 1000:.1f} ms after run {later} had begun")
+
+    def left_alone(self, epoch, process):
+        """Whether the run crashed and left a process in a session of its own (worker.c), which their fork server alone
+        could have found, and that was killed before it did."""
+        ending = self.ending(epoch)
+        return ending is not None and ending.kind == CRASHING and chr(ending.detail) == "g" and epoch % 2 == 0 and \
+            any(ending.at <= at <= ending.at + S // 10 for at in self.world.server_kills.get(process, ()))
 
     def check_due(self):
         if self.asked and self.asked[0].value and not self.court.clock_is_wrong:

@@ -12,7 +12,8 @@ from contextlib import redirect_stdout
 import check
 import records
 from records import (ASKED, AWAY, BACK, CONT, CRASHING, DUPLICATE, EFFECT, ENDING, EXIT, FAULT, FINISH, KILL, KILL_CHILD,
-                     LEASE_LOST, OK, REFUSED, RESTORED, RUNNING, SKEW, START, STOP, STRAY, TERM, UNKNOWN, Record)
+                     KILL_FORK_SERVER, LEASE_LOST, OK, REFUSED, RESTORED, RUNNING, SKEW, START, STOP, STRAY, TERM,
+                     UNKNOWN, Record)
 from stores import Past, Row
 
 S = 1_000_000
@@ -289,6 +290,27 @@ class Checker(unittest.TestCase):
     def test_a_childs_death_explains_a_crash(self):
         s = Story().asked(1, 1).run(2, 1, verdict=None, outcome="k", lasts=0.5).fault(2.4, KILL_CHILD, W, 9, pid=555)
         self.passes(s.run(3, 1, 2, retries=1))
+
+    def test_what_troubles_a_child_waits_while_its_host_is_frozen(self):
+        def story(freeze):
+            s = Story().fault(1.5, KILL_CHILD, W, 19, pid=555).asked(2, 1)
+            if freeze:
+                s.fault(1.6, STOP, W).fault(5.6, CONT, W)
+            return s.tell(8, FINISH, W, 1, 1, "t", 4).run(8.1, 1, 2, retries=1)
+        self.passes(story(freeze=True))
+        self.fails("false-end", story(freeze=False))
+
+    def test_who_left_its_group_outlives_a_killed_fork_server(self):
+        def story(epoch, killed):
+            s = Story().asked(1, 1, behaviour="g")
+            for at in range(1, epoch + 1):
+                s.tell(at + 1, START, W, 1, at, value=at - 1).tell(at + 1.01, CRASHING, W, 1, at, "g")
+                s.tell(at + 1.05, FINISH, W, 1, at, "k", 4)
+            s.fault(killed, KILL_FORK_SERVER, W).tell(epoch + 2.5, EFFECT, W, 1, epoch, pid=777)
+            return s.run(epoch + 2, 1, epoch + 1, retries=epoch)
+        self.passes(story(2, 3.02))
+        self.fails("overlap", story(2, 3.3))
+        self.fails("overlap", story(1, 2.02))
 
     def test_a_lost_lease_explains_a_lost_run(self):
         def story():

@@ -402,13 +402,12 @@ static void *keep_enqueueing(void *arg)
     return NULL;
 }
 
-/* All processors are at work, and so is every connection; but on a file, which has one writer, beats wait in its queue. */
+/* All processors are at work, and so is every connection. */
 static void test_a_busy_worker_keeps_its_lease(void **state)
 {
     skip_where(NEOQ_CANNOT_SHARE);
     store *s = *state;
     pthread_t threads[BURNERS];
-    int enqueuers = s->path[0] ? 0 : BURNERS;
     char ids[BURNERS][NEOQ_ID_SIZE];
     neoq_run_info runs[25];
     const neoq_options options = {.lease = NEOQ_SECONDS(BUSY_LEASE_S),
@@ -420,9 +419,9 @@ static void test_a_busy_worker_keeps_its_lease(void **state)
     assert_status(NEOQ_OK, neoq_start(nq, &handler));
     for (int i = 0; i < BURNERS; i++)
         put_job(nq, (neoq_job){.queue = "work", .unique = NEOQ_UNIQUE_OFF}, ids[i]);
-    for (int i = 0; i < enqueuers; i++)
+    for (int i = 0; i < BURNERS; i++)
         assert_int_equal(0, pthread_create(&threads[i], NULL, keep_enqueueing, nq));
-    for (int i = 0; i < enqueuers; i++) {
+    for (int i = 0; i < BURNERS; i++) {
         void *failed;
         pthread_join(threads[i], &failed);
         assert_null(failed);
