@@ -139,6 +139,11 @@ class Checker(unittest.TestCase):
         s = Story().asked(1, 1).asked(1, 2, kept=True).run(1.5, 2).asked(2, 3).run(2.5, 3).run(3.5, 3)
         self.passes(s.fault(3, RESTORED, value=3 * S))
 
+    def test_a_store_that_forgot_gives_an_epoch_out_again(self):
+        s = Story().asked(1, 1, kept=True).run(2, 1, verdict="c", outcome=None).run(3, 1, 1, V).row(1, "d")
+        self.passes(s.fault(2.5, RESTORED, value=2 * S))
+        self.fails("false-end", Story().asked(1, 1, kept=True).run(2, 1, verdict="c", outcome=None).run(3, 1, 1, V).row(1, "d"))
+
     def test_but_not_what_is_older(self):
         self.fails("lost", Story().asked(1, 1).fault(9, RESTORED, value=3 * S))
 
