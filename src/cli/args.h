@@ -73,7 +73,4 @@ const command *args_command(const char *name);
 /* Where the "--" before a command line stands, up to which args_read() is to read; argc if there is none. */
 int args_split(int argc, char **argv);
 
-/* The one of `count` words that is most like `word`, or NULL if none is near. */
-const char *args_nearest(const char *word, const char *const *words, size_t count);
-
 #endif

@@ -2,6 +2,7 @@
  *
  * neoq completion: what a shell needs to complete the words of a command line, made of the tables.
  */
+#include "base/near.h"
 #include "cli.h"
 #include "option.h"
 
@@ -367,7 +368,7 @@ static int run_completion(session *s, int argc, char **argv)
             return EXIT_DONE;
         }
     }
-    near = args_nearest(argv[first], names, SHELL_COUNT);
+    near = nq_near(argv[first], names, SHELL_COUNT);
     return complain_usage(s, "completion: there is none for '%s': %s%s", argv[first],
                           near != NULL ? "did you mean " : "bash, zsh and fish have one", near != NULL ? near : "");
 }

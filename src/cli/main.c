@@ -2,6 +2,7 @@
  *
  * neoq: background jobs from the shell. Reads the global options and hands over to a command.
  */
+#include "base/near.h"
 #include "cli.h"
 #include "help.h"
 #include "manual.h"
@@ -44,7 +45,7 @@ static const command *find_command(session *s, const char *name)
             return NULL;
         }
     }
-    const char *near = args_nearest(name, names, COMMAND_COUNT);
+    const char *near = nq_near(name, names, COMMAND_COUNT);
     if (near != NULL)
         complain(s, "there is no command '%s': did you mean %s?", name, near);
     else

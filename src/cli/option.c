@@ -5,6 +5,7 @@
  */
 #include "option.h"
 
+#include "base/near.h"
 #include "cli.h"
 #include "values.h"
 
@@ -28,7 +29,7 @@ static void complain_choice(session *s, const char *at, const char *choices, con
     size_t count = 0;
     for (char *word; (word = strsep(&rest, "|")) != NULL && count < 16;)
         words[count++] = word;
-    near = args_nearest(text, words, count);
+    near = nq_near(text, words, count);
     char list[256] = "";
     for (size_t i = 0; i < count; i++)
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i > 0 ? ", " : "", words[i]);

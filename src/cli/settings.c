@@ -6,6 +6,7 @@
  */
 #include "settings.h"
 
+#include "base/near.h"
 #include "cli.h"
 #include "config.h"
 #include "option.h"
@@ -155,7 +156,7 @@ static const option_spec *find_option(session *s, const source *from, const conf
         size_t count = 0;
         for (const command *const *listed = commands; *listed != NULL && count < MOST_NAMES; listed++)
             names[count++] = (*listed)->name;
-        complain_near(s, at, "command", entry->section, args_nearest(entry->section, names, count),
+        complain_near(s, at, "command", entry->section, nq_near(entry->section, names, count),
                       "sections are named for commands, which neoq help lists");
         return NULL;
     }
@@ -169,7 +170,7 @@ static const option_spec *find_option(session *s, const source *from, const conf
     else
         snprintf(otherwise, sizeof otherwise, "neoq help %s lists its options", of->name);
     complain_near(s, at, of != NULL ? "option of that command" : "key", entry->key,
-                  args_nearest(entry->key, names, option_names(options, names)), otherwise);
+                  nq_near(entry->key, names, option_names(options, names)), otherwise);
     return NULL;
 }
 
