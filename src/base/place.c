@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/place.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,13 +19,14 @@ static bool read_file(const char *path, char *out, size_t size)
     return got > 0;
 }
 
-/* When the process began, in clock ticks since boot: with its pid, it names it for good. 0 = there is none. */
-static unsigned long long process_start(int pid)
+/* When the process began, in clock ticks since boot: with its pid, it names it for good. 0 = there is none, or nothing
+ * can be said for want of a descriptor, say: *known is false then. */
+static unsigned long long process_start(int pid, bool *known)
 {
     char path[40], text[1024];
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    if (!read_file(path, text, sizeof text))
-        return 0;
+    errno = 0;
+    *known = read_file(path, text, sizeof text) || errno == ENOENT || errno == ESRCH;
     char *at = strrchr(text, ')'); /* the name before it may hold anything */
     char state = at && at[1] ? at[2] : 'X';
     unsigned long long start = 0;
@@ -47,13 +49,14 @@ void nq_place_find(char here[NQ_PLACE_SIZE])
 
 void nq_place_of(const char *here, int pid, char place[NQ_PROCESS_PLACE_SIZE])
 {
-    snprintf(place, NQ_PROCESS_PLACE_SIZE, "%s/%llu", here, process_start(pid));
+    bool known;
+    snprintf(place, NQ_PROCESS_PLACE_SIZE, "%s/%llu", here, process_start(pid, &known));
 }
 
-bool nq_place_same_boot(const char *a, const char *b)
+bool nq_place_other_boot(const char *a, const char *b)
 {
-    size_t size = strcspn(a, "/");
-    return size == strcspn(b, "/") && memcmp(a, b, size) == 0;
+    size_t of_a = strcspn(a, "/"), of_b = strcspn(b, "/");
+    return of_a > 0 && of_b > 0 && (of_a != of_b || memcmp(a, b, of_a) != 0);
 }
 
 bool nq_place_is_gone(const char *here, const char *place, int pid)
@@ -62,5 +65,6 @@ bool nq_place_is_gone(const char *here, const char *place, int pid)
     if (strncmp(place, here, size) != 0 || place[size] != '/')
         return false;
     unsigned long long start = strtoull(place + size + 1, NULL, 10);
-    return start != 0 && process_start(pid) != start;
+    bool known;
+    return start != 0 && process_start(pid, &known) != start && known;
 }

@@ -47,7 +47,7 @@ static int ask(neoq_store *host, nq_word word, const nq_buffer *question, size_t
     if (answer->status != NEOQ_OK)
         return nq_fail(answer->status, "%s", answer->words);
     if (host->answer.body.size != sizeof *answer + size)
-        return nq_fail(NEOQ_EBACKEND, "the neoq's own process gave half an answer");
+        return nq_fail(NEOQ_EUNKNOWN, "the neoq's own process gave half an answer");
     return NEOQ_OK;
 }
 
@@ -117,7 +117,7 @@ typedef struct life {
     long peak, children_peak; /* KiB: before the run */
 } life;
 
-/* Bytes of address space that are taken; 0 = not known. */
+/* Bytes of address space that are taken; 0: see errno. */
 static size_t space_taken(void)
 {
     size_t pages = 0;
@@ -130,16 +130,19 @@ static size_t space_taken(void)
     return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* What the run may take, beyond what is there already. The hard limit stays, so that the next run may have as much. */
-static void limit_memory(const life *l, size_t bytes)
+/* What the run may take, beyond what is there already. The hard limit stays, so that the next run may have as much.
+ * False: see errno. */
+static bool limit_memory(const life *l, size_t bytes)
 {
     struct rlimit limit = l->space;
     if (bytes == 0)
-        return;
+        return true;
     size_t taken = space_taken();
+    if (taken == 0)
+        return false;
     if (bytes < limit.rlim_cur - taken)
         limit.rlim_cur = taken + bytes;
-    setrlimit(RLIMIT_AS, &limit);
+    return setrlimit(RLIMIT_AS, &limit) == 0;
 }
 
 static void unlimit_memory(const life *l, size_t bytes)
@@ -148,19 +151,20 @@ static void unlimit_memory(const life *l, size_t bytes)
         setrlimit(RLIMIT_AS, &l->space);
 }
 
-/* 0 takes it back. RLIMIT_CPU counts whole seconds of a whole life; this timer, those of one run. */
-static void limit_cpu(const life *l, neoq_duration duration)
+/* RLIMIT_CPU counts whole seconds of a whole life; this timer, those of one run. False: see errno. */
+static bool limit_cpu(life *l, neoq_duration duration)
 {
     const struct itimerspec at = {.it_value = {.tv_sec = duration / 1000000, .tv_nsec = duration % 1000000 * 1000}};
-    if (l->timed)
-        timer_settime(l->timer, 0, &at, NULL);
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGXCPU};
+    if (duration > 0 && !l->timed)
+        l->timed = timer_create(CLOCK_PROCESS_CPUTIME_ID, &event, &l->timer) == 0;
+    return duration == 0 || (l->timed && timer_settime(l->timer, 0, &at, NULL) == 0);
 }
 
-static void make_timer(life *l)
+static void unlimit_cpu(const life *l)
 {
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGXCPU};
-    if (l->queue.handler.cpu_limit > 0)
-        l->timed = timer_create(CLOCK_PROCESS_CPUTIME_ID, &event, &l->timer) == 0;
+    if (l->timed)
+        timer_settime(l->timer, 0, &(struct itimerspec){0}, NULL);
 }
 
 /* ---- what it used ------------------------------------------------------------------------ */
@@ -227,16 +231,19 @@ static void tell_end(const life *l, const neoq_ctx *ctx, nq_end_word *end)
     end->error_size = ctx->said.error ? strlen(ctx->said.error) : 0;
     end->has_result = ctx->result != NULL;
     end->result_size = ctx->result_size;
-    if (!end->has_error && !end->has_result) {
-        nq_wire_send(l->host.socket, NQ_WORD_END, end, sizeof *end, -1, true);
-        return;
+    const void *word = end;
+    size_t size = sizeof *end;
+    if (end->has_error || end->has_result) {
+        nq_buffer_add(&body, end, sizeof *end);
+        nq_buffer_add(&body, ctx->said.error, end->error_size);
+        nq_buffer_add(&body, ctx->result, end->result_size);
+        if (body.failed)
+            abort(); /* a run without memory to say how it ended has crashed */
+        word = body.data;
+        size = body.size;
     }
-    nq_buffer_add(&body, end, sizeof *end);
-    nq_buffer_add(&body, ctx->said.error, end->error_size);
-    nq_buffer_add(&body, ctx->result, end->result_size);
-    if (body.failed)
-        abort(); /* a run without memory to say how it ended has crashed */
-    nq_wire_send(l->host.socket, NQ_WORD_END, body.data, body.size, -1, true);
+    if (!nq_wire_send(l->host.socket, NQ_WORD_END, word, size, -1, true))
+        _exit(1); /* the host, if it is there, waits for the run's end or for ours */
     nq_buffer_free(&body);
 }
 
@@ -244,11 +251,16 @@ static int run_handler(life *l, neoq_ctx *ctx)
 {
     l->host.running = true;
     atomic_store(&l->window->begun, 1);
-    limit_memory(l, l->queue.handler.memory_limit);
-    limit_cpu(l, l->queue.handler.cpu_limit);
-    int returned = nq_run_handler(ctx);
-    limit_cpu(l, 0);
-    unlimit_memory(l, l->queue.handler.memory_limit);
+    const neoq_handler *handler = &l->queue.handler;
+    int returned = NEOQ_EFAILED;
+    if (!limit_cpu(l, handler->cpu_limit))
+        neoq_fail(ctx, "its cpu_limit cannot be set: %s", strerror(errno));
+    else if (!limit_memory(l, handler->memory_limit))
+        neoq_fail(ctx, "its memory_limit cannot be set: %s", strerror(errno));
+    else
+        returned = nq_run_handler(ctx);
+    unlimit_cpu(l);
+    unlimit_memory(l, handler->memory_limit);
     pthread_mutex_lock(&l->host.mutex); /* a thread of the handler's may be asking just now */
     l->host.running = false;
     pthread_mutex_unlock(&l->host.mutex);
@@ -328,7 +340,6 @@ _Noreturn void nq_child_live(const nq_origin *origin, nq_window *window, int soc
     pthread_mutex_init(&l.host.mutex, NULL);
     inhabit(l.nq, &l.host);
     getrlimit(RLIMIT_AS, &l.space);
-    make_timer(&l);
     measure(&l, NULL);
     atomic_store(&window->pid, getpid());
     while (hear(&l, &message))

@@ -28,10 +28,12 @@
 enum {
     DEFAULT_RECYCLE_AFTER = 1000,
     DEFAULT_KILL_AFTER_S = 5,
-    ASKED_S = 1,          /* from the cancellation of the context to SIGTERM */
-    CRASHES_MAX = 3,      /* in a row: the job is dead */
-    BEGINNINGS_MAX = 5,   /* children that end before they take the run up */
-    LAST_BREATH_MS = 1000 /* for what was killed, but by nobody who could tell of its end, to be gone */
+    ASKED_S = 1,           /* from the cancellation of the context to SIGTERM */
+    PRESSED_HARD = 2,      /* it was asked, had its SIGTERM: all that is left is SIGKILL */
+    CRASHES_MAX = 3,       /* in a row: the job is dead */
+    BEGINNINGS_MAX = 5,    /* children that end before they take the run up */
+    LAST_BREATH_MS = 1000, /* for what was killed, but by nobody who could tell of its end, to be gone */
+    AGAIN_MS = 100         /* until a signal that found no room on its way is sent once more */
 };
 
 /* A place for a child, which is there from its first run on. */
@@ -154,6 +156,7 @@ static bool order_child(nq_children *c, nq_seat *seat, nq_fork_server **server, 
         nq_fail(NEOQ_EBACKEND, "no socket to a child process: %s", strerror(error));
         return false;
     }
+    atomic_store(&seat->window->pid, 0); /* whoever sat here is gone or going, and his number anybody's */
     *server = take_server(c, NULL, &order.serial);
     if (*server && !nq_fork_server_spawn(*server, &order, ends[1])) {
         nq_fork_server *broken = *server;
@@ -244,39 +247,61 @@ void nq_children_unseat(neoq_ctx *ctx)
     c->idle = seat;
 }
 
-static void signal_child(nq_seat *seat, int number)
+/* False: it was not sent. */
+static bool signal_child(nq_seat *seat, int number)
 {
     const nq_order_word order = {.serial = seat->serial, .signal = number};
     if (!seat->server)
-        return;
+        return true; /* nobody is there to be hit */
     atomic_store(&seat->signalled, true);
-    nq_fork_server_signal(seat->server, &order);
+    return nq_fork_server_signal(seat->server, &order);
 }
 
-void nq_children_press(neoq_ctx *ctx)
+/* The ticker takes the next step then. */
+static void next_step(neoq_ctx *ctx, neoq_duration wait)
 {
-    int64_t steady = ctx->nq->clock->steady(ctx->nq->clock);
-    switch (ctx->pressed++) {
-    case 0: ctx->expires = nq_time_add(steady, NEOQ_SECONDS(ASKED_S)); break;
-    case 1:
-        signal_child(ctx->seat, SIGTERM);
-        ctx->expires = nq_time_add(steady, ctx->queue->children->origin.handler.kill_after);
-        break;
-    default: nq_children_kill(ctx); return;
-    }
+    ctx->expires = nq_time_add(ctx->nq->clock->steady(ctx->nq->clock), wait);
     if (ctx->expires < ctx->nq->ticker_until)
         pthread_cond_signal(&ctx->nq->ticking);
 }
 
+void nq_children_press(neoq_ctx *ctx)
+{
+    switch (ctx->pressed++) {
+    case 0: next_step(ctx, NEOQ_SECONDS(ASKED_S)); break;
+    case 1:
+        signal_child(ctx->seat, SIGTERM); /* where it finds no room, SIGKILL follows all the same */
+        next_step(ctx, ctx->queue->children->origin.handler.kill_after);
+        break;
+    default: nq_children_kill(ctx); break;
+    }
+}
+
 void nq_children_kill(neoq_ctx *ctx)
 {
+    ctx->pressed = PRESSED_HARD;
     ctx->expires = INT64_MAX;
-    signal_child(ctx->seat, SIGKILL);
+    if (!signal_child(ctx->seat, SIGKILL)) /* a fork server that stands still is full of orders: it may go on */
+        next_step(ctx, NEOQ_MILLISECONDS(AGAIN_MS));
+}
+
+static void order_kill(neoq_ctx *ctx)
+{
+    pthread_mutex_lock(&ctx->nq->mutex);
+    nq_children_kill(ctx);
+    pthread_mutex_unlock(&ctx->nq->mutex);
+}
+
+void nq_children_force(neoq_ctx *ctx)
+{
+    if (ctx->seat->server)
+        nq_fork_server_kill(ctx->seat->server);
 }
 
 /* ---- what a child asks ------------------------------------------------------------------- */
 
-static void answer(const nq_seat *seat, int status, const void *more, size_t size, int fd)
+/* A child that gets none would wait for ever: it is killed. */
+static void answer(neoq_ctx *ctx, int status, const void *more, size_t size, int fd)
 {
     nq_buffer body = {0};
     nq_answer_word word = {.status = status};
@@ -284,8 +309,10 @@ static void answer(const nq_seat *seat, int status, const void *more, size_t siz
         nq_utf8_clean(neoq_error_message(), strlen(neoq_error_message()), word.words, sizeof word.words);
     nq_buffer_add(&body, &word, sizeof word);
     nq_buffer_add(&body, more, size);
-    nq_wire_send(seat->socket, NQ_WORD_ANSWER, body.data, body.size, fd, true);
+    bool sent = nq_wire_send(ctx->seat->socket, NQ_WORD_ANSWER, body.data, body.size, fd, true);
     nq_buffer_free(&body);
+    if (!sent)
+        order_kill(ctx);
 }
 
 /* The jobs of a question; NULL: it is malformed, or there is no memory. */
@@ -320,7 +347,7 @@ static void answer_enqueue(neoq_ctx *ctx)
     neoq_enqueued *results = jobs ? calloc(count, sizeof *results) : NULL;
     int status = results ? neoq_enqueue_many(ctx->nq, jobs, count, results)
                          : nq_fail(NEOQ_ENOMEM, "no memory for what a child process enqueues");
-    answer(seat, status, results, status == NEOQ_OK ? count * sizeof *results : 0, -1);
+    answer(ctx, status, results, status == NEOQ_OK ? count * sizeof *results : 0, -1);
     free(results);
     free(jobs);
 }
@@ -335,13 +362,13 @@ static void answer_progress(neoq_ctx *ctx)
         progress.note[sizeof progress.note - 1] = '\0';
         status = neoq_set_progress(ctx, progress.percent, progress.note);
     }
-    answer(seat, status, NULL, 0, -1);
+    answer(ctx, status, NULL, 0, -1);
 }
 
 static void answer_cancel_fd(neoq_ctx *ctx)
 {
     int fd = neoq_ctx_cancel_fd(ctx);
-    answer(ctx->seat, fd >= 0 ? NEOQ_OK : NEOQ_EBACKEND, NULL, 0, fd);
+    answer(ctx, fd >= 0 ? NEOQ_OK : NEOQ_EBACKEND, NULL, 0, fd);
 }
 
 /* ---- how a run ends ---------------------------------------------------------------------- */
@@ -459,11 +486,11 @@ static void kill_orphans(nq_seat *seat)
     struct pollfd end = {.fd = seat->socket, .events = POLLIN};
     if (pid > 0)
         kill(-pid, SIGKILL);
-    while (poll(&end, 1, LAST_BREATH_MS) > 0 && nq_wire_receive(seat->socket, &seat->message))
+    while (poll(&end, 1, LAST_BREATH_MS) > 0 && nq_wire_skip(seat->socket) != 0)
         ;
 }
 
-/* The next message. False: the child is gone, its fork server too, and all that was theirs. */
+/* The next message. False: the child is gone, or its fork server and all that was theirs; or there is no memory. */
 static bool hear(nq_seat *seat)
 {
     bool heard = nq_pace_linger(&seat->pace, seat->socket), gone = false;
@@ -482,11 +509,15 @@ static bool hear(nq_seat *seat)
 static void kill_child(neoq_ctx *ctx)
 {
     nq_seat *seat = ctx->seat;
-    pthread_mutex_lock(&ctx->nq->mutex);
-    nq_children_kill(ctx);
-    pthread_mutex_unlock(&ctx->nq->mutex);
-    while (hear(seat) && seat->message.kind != NQ_WORD_GONE)
-        ;
+    bool heard;
+    int kind = NQ_WORD_END;
+    order_kill(ctx);
+    while (kind != 0 && kind != NQ_WORD_GONE) {
+        server_gone(seat, -1, &heard);
+        kind = heard ? nq_wire_skip(seat->socket) : 0;
+    }
+    if (kind == 0 && server_gone(seat, 0, &heard))
+        kill_orphans(seat);
 }
 
 static bool hand_over(neoq_ctx *ctx)
@@ -530,8 +561,8 @@ static bool attend(neoq_ctx *ctx, nq_end *end)
             clear_seat(c, seat);
             return begun;
         } else {
-            bool begun = atomic_load(&seat->window->begun);
-            if (heard)
+            bool begun = atomic_load(&seat->window->begun), more;
+            if (heard || !server_gone(seat, 0, &more))
                 kill_child(ctx);
             *end = heard ? crash_end(ctx, "the run's process wrote nonsense on its socket") : lost_end(ctx);
             clear_seat(c, seat);

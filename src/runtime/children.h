@@ -19,6 +19,8 @@ void nq_children_unseat(neoq_ctx *ctx);
  * ticker takes the next step whenever ctx->expires has come. */
 void nq_children_press(neoq_ctx *ctx);
 void nq_children_kill(neoq_ctx *ctx);
+/* Where even that is in vain, as its fork server stands still: ends all runs of the queue. */
+void nq_children_force(neoq_ctx *ctx);
 
 /* Has the run made in a child, and waits for its end. nq->mutex is not held. */
 nq_end nq_children_run(neoq_ctx *ctx);

@@ -27,7 +27,11 @@
 #include "base/error.h"
 #include "runtime/process.h"
 
-enum { FAREWELL_MS = 5000 /* for what was killed to be gone, when the host is */ };
+enum {
+    FAREWELL_MS = 5000, /* for what was killed to be gone, when the host is */
+    LOOK_MS = 100,      /* between two looks for what is left of a child */
+    LOOKS_MAX = 50      /* in want of descriptors or memory, until that is given up */
+};
 
 /* ---- within it -------------------------------------------------------------------------- */
 
@@ -47,6 +51,7 @@ typedef struct fork_server {
     sigset_t none;
     offspring *children;
     size_t count, room;
+    int blind; /* looks for strays in a row that were in vain */
 } fork_server;
 
 static offspring *find_pid(const fork_server *s, pid_t pid)
@@ -148,10 +153,12 @@ typedef struct standing {
     int levels;
 } standing;
 
+/* False, and errno: it is gone, or there is want. */
 static bool look_up(const char *name, standing *found)
 {
     char path[64], line[1024];
     snprintf(path, sizeof path, "/proc/%.20s/status", name);
+    errno = 0;
     FILE *file = fopen(path, "re");
     *found = (standing){0};
     while (file && fgets(line, sizeof line, file)) {
@@ -166,21 +173,37 @@ static bool look_up(const char *name, standing *found)
     return found->levels > 0;
 }
 
+static bool in_want(void)
+{
+    return errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+}
+
+/* Whether to look once more after one that saw not all. */
+static bool look_again(fork_server *s)
+{
+    return s->blind < LOOKS_MAX && ++s->blind > 0;
+}
+
 /*
  * What left its group comes to us when its parent has died, as every child's orphans do. A process that is our child and
- * not in the list is such a stray; none other is ours to wait for. False: there is none.
+ * not in the list is such a stray; none other is ours to wait for. False: there is none, or it cannot be told.
  */
-static bool kill_strays(const fork_server *s)
+static bool kill_strays(fork_server *s)
 {
     standing self, other;
     DIR *proc = look_up("self", &self) ? opendir("/proc") : NULL;
-    bool found = false;
+    bool found = false, blind = false;
     if (!proc)
-        return false;
+        return in_want() && look_again(s);
     for (const struct dirent *entry; (entry = readdir(proc)) != NULL;) {
         siginfo_t ended;
-        if (strtol(entry->d_name, NULL, 10) <= 0 || !look_up(entry->d_name, &other) || other.parent != self.pids[0] ||
-            other.levels < self.levels)
+        if (strtol(entry->d_name, NULL, 10) <= 0)
+            continue;
+        if (!look_up(entry->d_name, &other)) {
+            blind |= in_want();
+            continue;
+        }
+        if (other.parent != self.pids[0] || other.levels < self.levels)
             continue;
         pid_t pid = other.pids[self.levels - 1];
         if (find_pid(s, pid) || waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) != 0)
@@ -189,11 +212,13 @@ static bool kill_strays(const fork_server *s)
         kill(pid, SIGKILL);
     }
     closedir(proc);
-    return found;
+    if (!blind)
+        s->blind = 0;
+    return found || (blind && look_again(s));
 }
 
-/* Reports those children that are gone with all that was theirs. */
-static void bury(fork_server *s)
+/* Reports those children that are gone with all that was theirs. False: of some that are dead something may be left. */
+static bool bury(fork_server *s)
 {
     bool dead = false, messy = false;
     for (size_t i = 0; i < s->count; i++) {
@@ -202,8 +227,10 @@ static void bury(fork_server *s)
         /* One that was sent home between two runs had nothing left, or it had said so. */
         messy |= child->reaped && (atomic_load(&child->window->begun) || child->gone.status != 0);
     }
-    if (!dead || (messy && kill_strays(s)))
-        return;
+    if (!dead)
+        return true;
+    if (messy && kill_strays(s))
+        return false;
     size_t left = 0;
     for (size_t i = 0; i < s->count; i++)
         if (s->children[i].reaped)
@@ -211,6 +238,7 @@ static void bury(fork_server *s)
         else
             s->children[left++] = s->children[i];
     s->count = left;
+    return true;
 }
 
 static void drain_signals(const fork_server *s)
@@ -226,12 +254,12 @@ _Noreturn static void end(fork_server *s)
     for (size_t i = 0; i < s->count; i++)
         if (!s->children[i].reaped)
             kill(-s->children[i].pid, SIGKILL);
-    for (int waited = 0; s->count > 0 && waited < FAREWELL_MS; waited += 100) {
+    for (int waited = 0; s->count > 0 && waited < FAREWELL_MS; waited += LOOK_MS) {
         struct pollfd fd = {.fd = s->signals, .events = POLLIN};
         reap(s);
         bury(s);
         if (s->count > 0)
-            poll(&fd, 1, 100);
+            poll(&fd, 1, LOOK_MS);
         drain_signals(s);
     }
     _exit(0);
@@ -262,17 +290,19 @@ _Noreturn static void serve(const nq_origin *origin, int socket, int host)
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD); /* blocked, as is every other */
     s.signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-    for (;;) {
+    if (s.signals < 0)
+        _exit(1); /* without it the end of no child would be heard of */
+    for (int wait = -1;;) {
         struct pollfd fds[] = {{.fd = s.socket, .events = POLLIN},
                                {.fd = s.host, .events = POLLIN},
                                {.fd = s.signals, .events = POLLIN}};
-        if (poll(fds, 3, -1) < 0)
+        if (poll(fds, 3, wait) < 0)
             continue;
         if (fds[1].revents || (fds[0].revents && !take_order(&s, &message)))
             end(&s);
         drain_signals(&s);
         reap(&s);
-        bury(&s);
+        wait = bury(&s) ? -1 : LOOK_MS;
     }
 }
 
@@ -364,7 +394,12 @@ static int deliver(birth *b)
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
     if (stack == MAP_FAILED)
         return errno;
-    mprotect(stack, (size_t)sysconf(_SC_PAGESIZE), PROT_NONE);
+    if (mprotect(stack, (size_t)sysconf(_SC_PAGESIZE), PROT_NONE) !=
+        0) { /* a mapping more, of which there are so many */
+        int error = errno;
+        munmap(stack, size);
+        return error;
+    }
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -403,6 +438,11 @@ nq_fork_server *nq_fork_server_start(const nq_origin *origin)
     return server;
 }
 
+void nq_fork_server_kill(const nq_fork_server *server)
+{
+    syscall(SYS_pidfd_send_signal, server->pidfd, SIGKILL, NULL, 0U);
+}
+
 void nq_fork_server_end(nq_fork_server *server)
 {
     struct pollfd over = {.fd = server->pidfd, .events = POLLIN};
@@ -412,7 +452,7 @@ void nq_fork_server_end(nq_fork_server *server)
     while (poll(&over, 1, 2 * FAREWELL_MS) < 0 && errno == EINTR)
         ;
     if (!over.revents)
-        syscall(SYS_pidfd_send_signal, server->pidfd, SIGKILL, NULL, 0U);
+        nq_fork_server_kill(server);
     /* Where the host is who orphans come to, it is the host's to reap after all. */
     while (waitid(P_PIDFD, (id_t)server->pidfd, &ended, WEXITED | WNOHANG | __WALL) < 0 && errno == EINTR)
         ;
@@ -425,7 +465,7 @@ bool nq_fork_server_spawn(const nq_fork_server *server, const nq_order_word *ord
     return nq_wire_send(server->socket, NQ_WORD_SPAWN, order, sizeof *order, child, true);
 }
 
-void nq_fork_server_signal(const nq_fork_server *server, const nq_order_word *order)
+bool nq_fork_server_signal(const nq_fork_server *server, const nq_order_word *order)
 {
-    nq_wire_send(server->socket, NQ_WORD_SIGNAL, order, sizeof *order, -1, false);
+    return nq_wire_send(server->socket, NQ_WORD_SIGNAL, order, sizeof *order, -1, false);
 }

@@ -3,6 +3,7 @@
  * Opening and closing a neoq, and what every other file of the runtime leans on: whether it is usable, references,
  * threads, the log.
  */
+#include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -179,7 +180,11 @@ static neoq *make(const neoq_options *options, const neoq_clock *clock, bool by_
         free(nq);
         return NULL;
     }
-    madvise(nq->parent, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK);
+    if (madvise(nq->parent, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK) != 0 && errno == ENOMEM) {
+        munmap(nq->parent, (size_t)sysconf(_SC_PAGESIZE));
+        free(nq);
+        return NULL;
+    }
     *nq->parent = 1;
     nq->options = *options;
     nq->clock = clock;

@@ -89,9 +89,12 @@ typedef struct nq_fork_server {
 /* Forks it from this process as it is now. NULL: see neoq_error_message(). */
 nq_fork_server *nq_fork_server_start(const nq_origin *origin);
 void nq_fork_server_end(nq_fork_server *server);
+/* At once, with its children: for one that takes no orders. */
+void nq_fork_server_kill(const nq_fork_server *server);
 /* Any thread. child is the child's end of its socket. False: the fork server is gone. */
 bool nq_fork_server_spawn(const nq_fork_server *server, const nq_order_word *order, int child);
-void nq_fork_server_signal(const nq_fork_server *server, const nq_order_word *order);
+/* Waits for nobody. False: the fork server is gone, or stands still and has no room for one more order. */
+bool nq_fork_server_signal(const nq_fork_server *server, const nq_order_word *order);
 
 /* ---- child.c ---------------------------------------------------------------------------- */
 

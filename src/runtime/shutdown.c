@@ -118,6 +118,10 @@ static void end_processes(neoq *nq)
         if (ctx->seat)
             nq_children_kill(ctx);
     await_processes(nq, NEOQ_SECONDS(SETTLE_SECONDS));
+    for (neoq_ctx *ctx = nq->running.head; ctx; ctx = ctx->next)
+        if (ctx->seat)
+            nq_children_force(ctx);
+    await_processes(nq, NEOQ_SECONDS(SETTLE_SECONDS));
 }
 
 /* Runs that did not end in time go back unfinished. Their handlers are told, and may come back or not. in_threads: those

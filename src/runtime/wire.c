@@ -87,6 +87,15 @@ bool nq_wire_send(int socket, int kind, const void *body, size_t size, int fd, b
     return true;
 }
 
+int nq_wire_skip(int socket)
+{
+    head h;
+    ssize_t got;
+    while ((got = recv(socket, &h, sizeof h, 0)) < 0 && (errno == EINTR || errno == ECONNRESET))
+        ;
+    return got == (ssize_t)sizeof h ? h.kind : 0;
+}
+
 static void take_descriptor(struct msghdr *received, nq_message *message)
 {
     struct cmsghdr *control = CMSG_FIRSTHDR(received);

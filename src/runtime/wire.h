@@ -44,7 +44,10 @@ int nq_wire_pair(int fds[2]);
  * sent, as nobody is there. */
 bool nq_wire_send(int socket, int kind, const void *body, size_t size, int fd, bool wait);
 
-/* Waits for the next message, and puts it in the place of what is in `message`. False: the other end is gone. */
+/* Waits for the next message, and puts it in the place of what is in `message`. False: the other end is gone, or there is
+ * no memory for it. */
 bool nq_wire_receive(int socket, nq_message *message);
+/* Waits for the next part of a message and drops it, without memory. Its kind; 0: the other end is gone. */
+int nq_wire_skip(int socket);
 
 #endif

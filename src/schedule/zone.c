@@ -204,8 +204,8 @@ static int load_file(nq_zone *zone, const char *name)
     unsigned char *data;
     size_t size;
     if (!read_file(path, &data, &size)) {
-        if (errno == ENOMEM)
-            return nq_fail(NEOQ_ENOMEM, "out of memory");
+        if (errno == ENOMEM || errno == EMFILE || errno == ENFILE)
+            return nq_fail(NEOQ_ENOMEM, "time zone \"%s\" cannot be read just now: %s", name, strerror(errno));
         return nq_fail(NEOQ_EINVAL, "time zone \"%s\" is not known: cannot read %s (tzdata may be missing)", name,
                        path);
     }

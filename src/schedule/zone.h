@@ -30,7 +30,7 @@ typedef struct nq_zone_period {
 /*
  * Loads the zone called name ("Europe/Berlin") from the folder that $TZDIR names, else from /usr/share/zoneinfo.
  * "UTC" and "Etc/UTC" need no file. NEOQ_EINVAL, with words, for a name that is malformed or leads out of the folder,
- * for an unknown zone, and for a file that is damaged or counts leap seconds.
+ * for an unknown zone, and for a file that is damaged or counts leap seconds; NEOQ_ENOMEM also for want of a descriptor.
  */
 int nq_zone_load(nq_zone **out, const char *name);
 void nq_zone_free(nq_zone *zone); /* NULL is allowed */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -384,6 +385,22 @@ static size_t read_berlin(unsigned char *data, size_t room)
     return size;
 }
 
+/* A zone that is known, while there is no descriptor to read it with. */
+static void says_what_is_wanting(void **state)
+{
+    struct rlimit before, none;
+    nq_zone *zone;
+    (void)state;
+    assert_int_equal(0, getrlimit(RLIMIT_NOFILE, &before));
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(0, setrlimit(RLIMIT_NOFILE, &none));
+    int status = nq_zone_load(&zone, "Europe/Berlin");
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_int_equal(NEOQ_ENOMEM, status);
+    assert_non_null(strstr(neoq_error_message(), "Too many open files"));
+}
+
 static void survives_damaged_files(void **state)
 {
     (void)state;
@@ -447,6 +464,7 @@ int main(void)
         cmocka_unit_test(reads_rules_as_the_c_library),
         cmocka_unit_test(refuses_bad_rules),
         cmocka_unit_test(refuses_bad_names),
+        cmocka_unit_test(says_what_is_wanting),
         cmocka_unit_test(survives_damaged_files),
         cmocka_unit_test(refuses_leap_seconds),
     };

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/clock.h"
+#include "base/bound.h"
 #include "base/error.h"
 
 int sq_error(sqlite3 *handle, const char *doing)
@@ -42,11 +42,12 @@ static int busy(void *arg, int tries)
 }
 
 /* Switching a new file to WAL takes a lock that SQLite does not wait for: with several processes opening it at the same
- * moment, all but one are told that it is busy. */
+ * moment, all but one are told that it is busy. Other locks on the way it does wait for, each time. */
 static int set_pragmas(sqlite3 *handle, const char *pragmas, const neoq_options *options)
 {
+    int64_t until = nq_steady() + options->connect_timeout;
     int result = sqlite3_exec(handle, pragmas, NULL, NULL, NULL);
-    for (int tries = 0; result == SQLITE_BUSY && busy((void *)(intptr_t)options->connect_timeout, tries); tries++)
+    while (result == SQLITE_BUSY && nq_steady() < until && busy((void *)(intptr_t)options->connect_timeout, 0))
         result = sqlite3_exec(handle, pragmas, NULL, NULL, NULL);
     return result;
 }

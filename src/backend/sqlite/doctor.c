@@ -67,8 +67,10 @@ static int64_t ask(doctor *d, const char *sql)
 
 static void check_place(doctor *d)
 {
-    const char *network = sq_network_kind(d->path);
-    if (!network)
+    const char *network;
+    if (!sq_network_kind(d->path, &network))
+        tell(d, NEOQ_FINDING_NOTE, "file system", "cannot be told: %s", strerror(errno));
+    else if (!network)
         tell(d, NEOQ_FINDING_OK, "file system", "the file is on a local file system");
     else if (d->network_allowed)
         tell(d, NEOQ_FINDING_NOTE, "file system",

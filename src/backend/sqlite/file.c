@@ -31,12 +31,9 @@ static int prepare_folder(const char *path)
     return NEOQ_OK;
 }
 
-const char *sq_network_kind(const char *path)
+static const char *network_kind(unsigned long type)
 {
-    struct statfs info;
-    if (statfs(path, &info) != 0)
-        return NULL;
-    switch ((unsigned long)info.f_type & 0xffffffffUL) {
+    switch (type) {
     case 0x6969: return "NFS";
     case 0x517B: return "SMB";
     case 0xFF534D42: return "CIFS";
@@ -48,6 +45,16 @@ const char *sq_network_kind(const char *path)
     case 0x73757245: return "Coda";
     default: return NULL;
     }
+}
+
+bool sq_network_kind(const char *path, const char **kind)
+{
+    struct statfs info;
+    *kind = NULL;
+    if (statfs(path, &info) != 0)
+        return false;
+    *kind = network_kind((unsigned long)info.f_type & 0xffffffffUL);
+    return true;
 }
 
 int sq_prepare_file(const char *path, bool network_allowed)
@@ -66,7 +73,9 @@ int sq_prepare_file(const char *path, bool network_allowed)
     }
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
         return nq_fail(NEOQ_EBACKEND, "%s: it is not a regular file", path);
-    const char *network = network_allowed ? NULL : sq_network_kind(path);
+    const char *network = NULL;
+    if (!network_allowed && !sq_network_kind(path, &network))
+        return nq_fail(NEOQ_EBACKEND, "%s: its file system cannot be told: %s", path, strerror(errno));
     if (network)
         return nq_fail(NEOQ_EBACKEND,
                        "%s is on a network file system (%s), where SQLite's locks may fail; "

@@ -14,7 +14,7 @@
 
 static bool is_gone(const char *here, const char *place, int pid, int64_t lease_until, int64_t steady)
 {
-    return lease_until < steady || !nq_place_same_boot(place, here) || nq_place_is_gone(here, place, pid);
+    return lease_until < steady || nq_place_other_boot(place, here) || nq_place_is_gone(here, place, pid);
 }
 
 bool sq_count_workers(sq_db *db, const neoq_clock *clock, int *live, int *gone)

@@ -2,6 +2,7 @@
  *
  * neoq_migrate() on a file: what is in it, making it, removing it, its SQL.
  */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,13 +36,25 @@ static void say(const migration *m, const char *format, ...)
     m->each(line, m->arg);
 }
 
+/* 0: it is not there, or *status says why it cannot be read. */
+static int64_t value_of(const migration *m, const char *key, int *status)
+{
+    int64_t value = sq_schema_value(m->db.handle, key);
+    int result = sqlite3_errcode(m->db.handle) & 0xff;
+    if (*status == NEOQ_OK && result != SQLITE_OK && result != SQLITE_ERROR) /* which is: there is no such table */
+        *status = sq_error(m->db.handle, "reading the schema version");
+    return value;
+}
+
 /* What is in the open file; NEOQ_ESCHEMA where it is not for us. */
 static int look(migration *m)
 {
-    m->info->version = (int)sq_schema_value(m->db.handle, "schema");
-    m->info->compatible_from = (int)sq_schema_value(m->db.handle, "compatible_from");
-    m->info->migrated_at = sq_schema_value(m->db.handle, "made_at");
-    int status = sq_schema_check(m->db.handle, m->path);
+    int status = NEOQ_OK;
+    m->info->version = (int)value_of(m, "schema", &status);
+    m->info->compatible_from = (int)value_of(m, "compatible_from", &status);
+    m->info->migrated_at = value_of(m, "made_at", &status);
+    if (status == NEOQ_OK)
+        status = sq_schema_check(m->db.handle, m->path);
     if (status != NEOQ_OK || m->info->version == 0)
         return status;
     sqlite3_stmt *stmt =
@@ -59,7 +72,8 @@ static int look(migration *m)
 static int open_there(migration *m)
 {
     if (access(m->path, F_OK) != 0)
-        return NEOQ_OK;
+        return errno == ENOENT || errno == ENOTDIR ? NEOQ_OK
+                                                   : nq_fail(NEOQ_EBACKEND, "%s: %s", m->path, strerror(errno));
     int status = sq_db_open(&m->db, m->path, false, m->config->options);
     if (status != NEOQ_OK)
         return status;
