@@ -30,7 +30,6 @@ enum {
     DEFAULT_KILL_AFTER_S = 5,
     ASKED_S = 1,           /* from the cancellation of the context to SIGTERM */
     PRESSED_HARD = 2,      /* it was asked, had its SIGTERM: all that is left is SIGKILL */
-    CRASHES_MAX = 3,       /* in a row: the job is dead */
     BEGINNINGS_MAX = 5,    /* children that end before they take the run up */
     LAST_BREATH_MS = 1000, /* for what was killed, but by nobody who could tell of its end, to be gone */
     AGAIN_MS = 100         /* until a signal that found no room on its way is sent once more */
@@ -373,42 +372,6 @@ static void answer_cancel_fd(neoq_ctx *ctx)
 
 /* ---- how a run ends ---------------------------------------------------------------------- */
 
-/* Whether the run's job has crashed its process in each of the runs before this one, as often as it takes. */
-typedef struct history {
-    int64_t epoch; /* of this run */
-    int crashes;
-} history;
-
-static int count_crash(const neoq_run_info *run, void *arg)
-{
-    history *h = arg;
-    if (run->epoch >= h->epoch)
-        return NEOQ_OK;
-    if (strcmp(run->outcome, nq_outcome_word(NQ_CRASHED)) != 0 || ++h->crashes >= CRASHES_MAX)
-        return NEOQ_ENOTFOUND; /* enough */
-    return NEOQ_OK;
-}
-
-static nq_end crash_end(neoq_ctx *ctx, const char *words)
-{
-    history h = {.epoch = ctx->claimed.job.epoch, .crashes = 1};
-    ctx->nq->backend->runs(ctx->nq->store, ctx->claimed.job.id, count_crash, &h);
-    if (h.crashes >= CRASHES_MAX)
-        return (nq_end){NQ_POISONED, 0, nq_text("crashed %d times: %s", CRASHES_MAX, words)};
-    return (nq_end){NQ_CRASHED, 0, nq_text("%s", words)};
-}
-
-static nq_end killed_by(neoq_ctx *ctx, int number)
-{
-    char words[200];
-    const char *name = sigabbrev_np(number);
-    snprintf(words, sizeof words, "the run's process was killed by signal %d (SIG%s)", number, name ? name : "?");
-    if (number == SIGXCPU && ctx->queue->handler.cpu_limit > 0)
-        snprintf(words + strlen(words), sizeof words - strlen(words), ": the run exceeded its cpu_limit of %.3f s",
-                 (double)ctx->queue->handler.cpu_limit / 1e6);
-    return crash_end(ctx, words);
-}
-
 /* The child is gone, and said why. */
 static nq_end gone_end(neoq_ctx *ctx, const nq_gone_word *gone)
 {
@@ -422,10 +385,10 @@ static nq_end gone_end(neoq_ctx *ctx, const nq_gone_word *gone)
     if (stop != 0)
         return nq_run_stopped_end(ctx, (nq_outcome)stop);
     if (WIFSIGNALED(gone->status))
-        return killed_by(ctx, WTERMSIG(gone->status));
+        return nq_run_killed_end(ctx, WTERMSIG(gone->status));
     char words[100];
     snprintf(words, sizeof words, "the run's process exited with status %d before the run was over", ctx->exit_code);
-    return crash_end(ctx, words);
+    return nq_run_crash_end(ctx, words);
 }
 
 /* The child is gone, and nobody is left to say why: so is the fork server. It may be nobody's fault but the machine's. */
@@ -564,7 +527,7 @@ static bool attend(neoq_ctx *ctx, nq_end *end)
             bool begun = atomic_load(&seat->window->begun), more;
             if (heard || !server_gone(seat, 0, &more))
                 kill_child(ctx);
-            *end = heard ? crash_end(ctx, "the run's process wrote nonsense on its socket") : lost_end(ctx);
+            *end = heard ? nq_run_crash_end(ctx, "the run's process wrote nonsense on its socket") : lost_end(ctx);
             clear_seat(c, seat);
             return begun || heard;
         }

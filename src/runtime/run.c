@@ -3,6 +3,7 @@
  * One run of one job: what a handler sees and says, and what its return means.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@
 #include "runtime/children.h"
 #include "runtime/process.h"
 
-enum { ERROR_MAX = 511, RESULT_MAX = 16 << 20 };
+enum { CRASHES_MAX = 3 /* in a row: the job is dead */, ERROR_MAX = 511, RESULT_MAX = 16 << 20 };
 
 /* The run whose handler is on this thread's stack. */
 static _Thread_local neoq_ctx *current;
@@ -318,6 +319,42 @@ nq_end nq_run_stopped_end(neoq_ctx *ctx, nq_outcome why)
     case NQ_EXPIRED: return (nq_end){NQ_EXPIRED, 0, nq_text("the job's deadline passed while it ran")};
     default: return (nq_end){why, 0, NULL};
     }
+}
+
+/* Whether the run's job has crashed its process in each of the runs before this one, as often as it takes. */
+typedef struct history {
+    int64_t epoch; /* of this run */
+    int crashes;
+} history;
+
+static int count_crash(const neoq_run_info *run, void *arg)
+{
+    history *h = arg;
+    if (run->epoch >= h->epoch)
+        return NEOQ_OK;
+    if (strcmp(run->outcome, nq_outcome_word(NQ_CRASHED)) != 0 || ++h->crashes >= CRASHES_MAX)
+        return NEOQ_ENOTFOUND; /* enough */
+    return NEOQ_OK;
+}
+
+nq_end nq_run_crash_end(neoq_ctx *ctx, const char *words)
+{
+    history h = {.epoch = ctx->claimed.job.epoch, .crashes = 1};
+    ctx->nq->backend->runs(ctx->nq->store, ctx->claimed.job.id, count_crash, &h);
+    if (h.crashes >= CRASHES_MAX)
+        return (nq_end){NQ_POISONED, 0, nq_text("crashed %d times: %s", CRASHES_MAX, words)};
+    return (nq_end){NQ_CRASHED, 0, nq_text("%s", words)};
+}
+
+nq_end nq_run_killed_end(neoq_ctx *ctx, int number)
+{
+    char words[200];
+    const char *name = sigabbrev_np(number);
+    snprintf(words, sizeof words, "the run's process was killed by signal %d (SIG%s)", number, name ? name : "?");
+    if (number == SIGXCPU && ctx->queue->handler.cpu_limit > 0)
+        snprintf(words + strlen(words), sizeof words - strlen(words), ": the run exceeded its cpu_limit of %.3f s",
+                 (double)ctx->queue->handler.cpu_limit / 1e6);
+    return nq_run_crash_end(ctx, words);
 }
 
 nq_end nq_run_verdict(neoq_ctx *ctx, int returned)

@@ -231,6 +231,9 @@ void nq_run_init(neoq_ctx *ctx, neoq *nq, nq_queue *queue, const neoq_claimed *c
 int nq_run_handler(neoq_ctx *ctx);
 /* What the handler's return value and words mean. Its thread, after it returned. */
 nq_end nq_run_verdict(neoq_ctx *ctx, int returned);
+/* Of one whose process was killed by a signal, or ended otherwise before its time; too often, and the job is dead. */
+nq_end nq_run_killed_end(neoq_ctx *ctx, int signal);
+nq_end nq_run_crash_end(neoq_ctx *ctx, const char *words);
 /* Words for an end, which owns them. */
 char *nq_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* How a run ends that was stopped for this reason. */

@@ -60,7 +60,7 @@ SOURCES = {
     "runs claimed ahead of a handler": (RUNTIME, r"NQ_AHEAD_MAX = (\d+)"),
     "runs in one round trip": (RUNTIME, r"NQ_BATCH_MAX = (\d+)"),
     "runs of a child process": (CHILDREN, r"DEFAULT_RECYCLE_AFTER = (\d+)"),
-    "crashes in a row of one job, in processes": (CHILDREN, r"CRASHES_MAX = (\d+)"),
+    "crashes in a row of one job, in processes": (RUN, r"CRASHES_MAX = (\d+)"),
     "stores of your own": (NEOQ, r"const neoq_backend \*backends\[(\d+)\];"),
     "jobs of a listing, where it does not say": ("src/runtime/inspect.c", r"filled.limit = (\d+);"),
     # stores

@@ -30,13 +30,15 @@ typedef enum way {
     BY_HAND, /* where nothing happens beside; and it is looked at from outside */
     IN_THREADS,
     IN_PROCESSES, /* with bounds on memory and time */
+    TALKING,      /* the same: what they and we say to each other */
     CRASHING,     /* the same, and each leaves a process behind when it crashes, once */
     IN_A_LOOP,    /* of the program's: neoq_fd(), neoq_step() */
     IN_MAIN,      /* neoq_run() */
     WAYS
 } way;
 
-static const char *const way_names[WAYS] = {"by-hand", "threads", "processes", "crashing", "loop", "main"};
+static const char *const way_names[WAYS] = {"by-hand",  "threads", "processes", "messages",
+                                            "crashing", "loop",    "main"};
 
 typedef struct fault {
     way way;
@@ -99,8 +101,8 @@ static const fault faults[] = {
     {IN_PROCESSES, "pthread_create", EAGAIN},
     {IN_PROCESSES, "eventfd", EMFILE},
     {IN_PROCESSES, "signalfd", ENFILE},
-    {IN_PROCESSES, "sendmsg", ENOBUFS},
-    {IN_PROCESSES, "recvmsg", ENOMEM},
+    {TALKING, "sendmsg", ENOBUFS},
+    {TALKING, "recvmsg", ENOMEM},
     {IN_PROCESSES, "timer_create", EAGAIN},
     {IN_PROCESSES, "setrlimit64", EPERM},
     {IN_PROCESSES, "fopen64", EMFILE},
@@ -184,7 +186,7 @@ static int start(life *l, neoq *nq)
     neoq_handler handler = {.queue = "q", .handle = count, .arg = l, .concurrency = 2};
     if (l->way == IN_A_LOOP)
         handler.isolation = NEOQ_STEP;
-    if (l->way == IN_PROCESSES || l->way == CRASHING) {
+    if (l->way == IN_PROCESSES || l->way == TALKING || l->way == CRASHING) {
         handler.isolation = NEOQ_PROCESS;
         handler.memory_limit = (size_t)1 << 30;
         handler.cpu_limit = NEOQ_SECONDS(60);
