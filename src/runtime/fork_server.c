@@ -394,9 +394,9 @@ static int deliver(birth *b)
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
     if (stack == MAP_FAILED)
         return errno;
-    if (mprotect(stack, (size_t)sysconf(_SC_PAGESIZE), PROT_NONE) !=
-        0) { /* a mapping more, of which there are so many */
-        int error = errno;
+    /* A mapping more, of which there are so many. */
+    int error = mprotect(stack, (size_t)sysconf(_SC_PAGESIZE), PROT_NONE) == 0 ? 0 : errno;
+    if (error != 0) {
         munmap(stack, size);
         return error;
     }
