@@ -258,11 +258,13 @@ static void sleep_for(neoq_duration wait)
     nanosleep(&(struct timespec){wait / 1000000, wait % 1000000 * 1000}, NULL);
 }
 
-/* Tries until all is answered, the connection fails for good, or the time is over. */
+/* Tries until all is answered, the connection fails for good, or the time is over. What a later try says of itself, as
+ * that nothing was sent, does not take back that an answer was lost before. */
 static int send_all(neoq_store *store, neoq_duration patience, rd_batch *batch, bool again)
 {
     int64_t until = nq_steady() + patience;
-    bool by_text = false;
+    bool by_text = false, unknown = false;
+    char words[512] = "";
     rd_vectors v = {0};
     int status = NEOQ_OK;
     for (int try = 1;; try++) {
@@ -272,9 +274,11 @@ static int send_all(neoq_store *store, neoq_duration patience, rd_batch *batch, 
         status = rd_pool_take_within(store->pool, remains > 0 ? remains : 0, batch->urgent, &c);
         if (status != NEOQ_OK)
             break;
-        bool broke_late = false;
         status = pass(store, c, batch, &by_text, &left, &v);
-        broke_late = status == NEOQ_EUNKNOWN;
+        bool broke_late = status == NEOQ_EUNKNOWN;
+        if (broke_late && !unknown)
+            snprintf(words, sizeof words, "%s", neoq_error_message());
+        unknown = unknown || broke_late;
         rd_pool_give(store->pool, c);
         bool repeat = status == NEOQ_OK ? left > 0 : status == NEOQ_EBACKEND || (broke_late && again);
         if (!repeat || (status != NEOQ_OK && try > 2))
@@ -288,7 +292,7 @@ static int send_all(neoq_store *store, neoq_duration patience, rd_batch *batch, 
     }
     free(v.argv);
     free(v.lengths);
-    return status;
+    return status != NEOQ_OK && unknown ? nq_fail(NEOQ_EUNKNOWN, "%s", words) : status;
 }
 
 int rd_send_within(neoq_store *store, neoq_duration patience, rd_batch *batch, bool again)
@@ -304,6 +308,32 @@ int rd_send_within(neoq_store *store, neoq_duration patience, rd_batch *batch, b
 int rd_send(neoq_store *store, rd_batch *batch, bool again)
 {
     return rd_send_within(store, store->url.connect_timeout, batch, again);
+}
+
+int rd_read(neoq_store *store, rd_batch *batch)
+{
+    int status = rd_send(store, batch, true);
+    return status == NEOQ_EUNKNOWN
+               ? nq_fail(NEOQ_EBACKEND, "Redis %s: the connection broke before the answer came", store->url.shown)
+               : status;
+}
+
+int rd_partly(int status)
+{
+    char words[512];
+    if (status == NEOQ_OK || status == NEOQ_EUNKNOWN)
+        return status;
+    snprintf(words, sizeof words, "%s", neoq_error_message());
+    return nq_fail(NEOQ_EUNKNOWN, "part of it was done, and the rest is if it is repeated: %s", words);
+}
+
+int rd_write(neoq_store *store, rd_batch *batch)
+{
+    bool some = false;
+    int status = rd_send(store, batch, true);
+    for (size_t i = 0; i < batch->call_count && status != NEOQ_OK; i++)
+        some = some || (batch->calls[i].reply && !rd_is_error(batch->calls[i].reply, NULL));
+    return some ? rd_partly(status) : status;
 }
 
 /* ---- reading ---------------------------------------------------------------------------- */

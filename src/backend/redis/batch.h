@@ -56,6 +56,13 @@ int rd_send(neoq_store *store, rd_batch *batch, bool again);
 /* The same, but waits no longer than patience for a connection. */
 int rd_send_within(neoq_store *store, neoq_duration patience, rd_batch *batch, bool again);
 
+/* The same of calls that change nothing: an answer that was lost is a mere failure, NEOQ_EBACKEND. */
+int rd_read(neoq_store *store, rd_batch *batch);
+/* Of calls that make one change together, and may be repeated: NEOQ_EUNKNOWN, too, where some were done and others not. */
+int rd_write(neoq_store *store, rd_batch *batch);
+/* What a failure comes to after steps that were done: NEOQ_EUNKNOWN, with its words. */
+int rd_partly(int status);
+
 /* ---- reading answers -------------------------------------------------------------------- */
 
 /* What a call was answered; NULL: nothing, or memory ran out before it was made. */

@@ -81,13 +81,13 @@ static int find_elsewhere(neoq_store *store, rd_load *load)
     rd_batch names = {0}, batch = {0};
     rd_begin(&names, "SMEMBERS");
     rd_put_text(&names, RD_QUEUES);
-    int status = rd_send(store, &names, true);
+    int status = rd_read(store, &names);
     const redisReply *queues = status == NEOQ_OK ? names.calls[0].reply : NULL;
     for (size_t i = 0; i < load->count && status == NEOQ_OK; i++)
         if (!is_fresh(load->entries[i].job))
             ask_elsewhere(&batch, &load->entries[i], queues);
     if (status == NEOQ_OK)
-        status = rd_send(store, &batch, true);
+        status = rd_read(store, &batch);
     size_t call = 0;
     for (size_t i = 0; i < load->count && status == NEOQ_OK; i++) {
         load_job *entry = &load->entries[i];
@@ -101,7 +101,7 @@ static int find_elsewhere(neoq_store *store, rd_load *load)
     }
     rd_batch_free(&batch);
     rd_batch_free(&names);
-    return status == NEOQ_EUNKNOWN ? nq_fail(NEOQ_EBACKEND, "no job was stored: %s", neoq_error_message()) : status;
+    return status;
 }
 
 /* ---- one pipeline ----------------------------------------------------------------------- */

@@ -193,7 +193,7 @@ static int add_container(neoq_store *store, census *t, const char *container, ne
         rd_put_time(&batch, rd_now(store));
         rd_put_text(&batch, container);
         rd_put_int(&batch, from);
-        status = rd_send(store, &batch, true);
+        status = rd_read(store, &batch);
         const redisReply *answer = status == NEOQ_OK ? batch.calls[0].reply : NULL;
         if (status == NEOQ_OK)
             status = add_page(t, answer, state);

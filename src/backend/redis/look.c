@@ -49,7 +49,7 @@ int rd_names_read(neoq_store *store, rd_names *names)
     rd_batch batch = {0};
     rd_begin(&batch, "SMEMBERS");
     rd_put_text(&batch, RD_QUEUES);
-    int status = rd_send(store, &batch, true);
+    int status = rd_read(store, &batch);
     if (status == NEOQ_OK) {
         names->reply = batch.calls[0].reply;
         batch.calls[0].reply = NULL;
@@ -81,7 +81,7 @@ int rd_queue_check(neoq_store *store, const char *queue)
     rd_begin(&batch, "SISMEMBER");
     rd_put_text(&batch, RD_QUEUES);
     rd_put_text(&batch, queue);
-    int status = rd_send(store, &batch, true);
+    int status = rd_read(store, &batch);
     if (status == NEOQ_OK && rd_number(batch.calls[0].reply, 0) == 0)
         status = rd_no_queue(queue);
     rd_batch_free(&batch);
@@ -125,7 +125,7 @@ static int count_again(neoq_store *store, const char *name, neoq_time now, neoq_
     for (int round = 0; round < ROUNDS_MOST && more && status == NEOQ_OK; round++) {
         rd_batch batch = {0};
         put_counts(&batch, name, now);
-        status = rd_send(store, &batch, true);
+        status = rd_read(store, &batch);
         if (status == NEOQ_OK) {
             more = rd_number(rd_item(batch.calls[0].reply, MORE), 0) != 0;
             *info = read_counts(batch.calls[0].reply, name, now);
@@ -146,7 +146,7 @@ int rd_queues(neoq_store *store, neoq_each_queue each, void *arg)
     for (size_t i = 0; i < names.count; i++)
         put_counts(&batch, names.names[i], now);
     if (status == NEOQ_OK)
-        status = rd_send(store, &batch, true);
+        status = rd_read(store, &batch);
     for (size_t i = 0; i < names.count && status == NEOQ_OK; i++) {
         const redisReply *answer = batch.calls[i].reply;
         neoq_queue_info info = read_counts(answer, names.names[i], now);
@@ -203,7 +203,7 @@ int rd_locate(neoq_store *store, const char *id, rd_found *found)
         rd_put_text(&batch, id);
     }
     if (status == NEOQ_OK)
-        status = rd_send(store, &batch, true);
+        status = rd_read(store, &batch);
     size_t at = 0;
     while (status == NEOQ_OK && at < names.count && !rd_item(batch.calls[at].reply, 0))
         at++;
@@ -286,7 +286,7 @@ int rd_runs(neoq_store *store, const char *id, neoq_each_run each, void *arg)
     rd_put_text(&batch, "nq:run");
     for (int i = 0; i <= NQ_RUNS_KEPT; i++)
         rd_putf(&batch, "nq:run:%" PRId64, found.view.job.epoch - i);
-    status = rd_send(store, &batch, true);
+    status = rd_read(store, &batch);
     if (status == NEOQ_OK)
         status = tell_runs(&found, batch.calls[0].reply, each, arg);
     rd_batch_free(&batch);
@@ -304,7 +304,7 @@ int rd_get_progress(neoq_store *store, const char *id, neoq_progress *progress)
         return status;
     put_task_fields(&batch, &found);
     rd_put_text(&batch, "nq:progress");
-    status = rd_send(store, &batch, true);
+    status = rd_read(store, &batch);
     const char *text = status == NEOQ_OK ? rd_string(rd_item(batch.calls[0].reply, 0)) : NULL;
     int note = 0;
     if (text && sscanf(text, "%" SCNd64 " %d %n", &progress->at, &progress->percent, &note) == 2)
@@ -388,7 +388,7 @@ static int read_container(neoq_store *store, sieve *s, const char *queue, size_t
         rd_putf(&batch, "asynq:{%.200s}:%s", queue, c->name);
         rd_put_int(&batch, (int64_t)from);
         rd_put_int(&batch, (int64_t)from + READ_PAGE - 1);
-        status = rd_send(store, &batch, true);
+        status = rd_read(store, &batch);
         found = status == NEOQ_OK ? rd_items(batch.calls[0].reply) : 0;
         if (status == NEOQ_OK)
             sift(s, batch.calls[0].reply, number);
@@ -431,7 +431,7 @@ static int tell(neoq_store *store, const rd_names *names, const neoq_filter *fil
             rd_begin_script(&batch, RD_LOOK, rd_queue_key(names->names[s->list[i].queue], key));
             rd_put_text(&batch, s->list[i].id);
         }
-        status = rd_send(store, &batch, true);
+        status = rd_read(store, &batch);
         for (size_t i = from; i<end && * left> 0 && status == NEOQ_OK; i++) {
             rd_view view;
             const redisReply *answer = rd_item(batch.calls[i - from].reply, 0);

@@ -16,10 +16,9 @@
 
 enum { TRIES = 20 };
 
-/* Sends a batch of one call, and takes its answer, to be freed. */
-static int ask(neoq_store *store, rd_batch *batch, bool again, redisReply **answer)
+/* The answer to a batch of one call, to be freed. */
+static int take(rd_batch *batch, int status, redisReply **answer)
 {
-    int status = rd_send(store, batch, again);
     *answer = NULL;
     if (status == NEOQ_OK) {
         *answer = batch->calls[0].reply;
@@ -29,7 +28,17 @@ static int ask(neoq_store *store, rd_batch *batch, bool again, redisReply **answ
     return status;
 }
 
-/* The same, of an answer that is a number. */
+static int ask(neoq_store *store, rd_batch *batch, bool again, redisReply **answer)
+{
+    return take(batch, rd_send(store, batch, again), answer);
+}
+
+static int look_up(neoq_store *store, rd_batch *batch, redisReply **answer)
+{
+    return take(batch, rd_read(store, batch), answer);
+}
+
+/* Of an answer that is a number. */
 static int ask_number(neoq_store *store, rd_batch *batch, bool again, int64_t *number)
 {
     redisReply *answer;
@@ -269,14 +278,14 @@ static int remove_queue(neoq_store *store, const char *queue)
             status = try_remove(store, queue, &left);
     }
     if (status != NEOQ_OK)
-        return status;
+        return purged > 0 && status != NEOQ_ESTATE ? rd_partly(status) : status;
     if (left < 0)
         return nq_fail(NEOQ_ESTATE, "queue \"%s\" cannot be removed: jobs keep coming in", queue);
     rd_batch batch = {0};
     rd_begin(&batch, "SREM");
     rd_put_text(&batch, RD_QUEUES);
     rd_put_text(&batch, queue);
-    status = ask_number(store, &batch, true, &left);
+    status = rd_partly(ask_number(store, &batch, true, &left));
     rd_bell_ring(store->bell);
     return status;
 }
@@ -325,7 +334,7 @@ int rd_set_queue(neoq_store *store, const char *queue, neoq_queue_action action,
         put_capacity(&batch, queue, value);
     else
         put_pause(store, &batch, queue, action == NEOQ_QUEUE_PAUSE);
-    status = rd_send(store, &batch, true);
+    status = rd_write(store, &batch);
     rd_batch_free(&batch);
     if (status == NEOQ_OK)
         tell_of(store, queue);
@@ -355,7 +364,7 @@ static int find_schedule(neoq_store *store, const char *name, char queue[201])
     rd_begin(&batch, "HGET");
     rd_put_text(&batch, RD_SCHEDULES);
     rd_put_text(&batch, name);
-    int status = ask(store, &batch, true, &answer);
+    int status = look_up(store, &batch, &answer);
     const char *found = rd_string(answer);
     snprintf(queue, 201, "%s", found ? found : "");
     freeReplyObject(answer);
@@ -367,7 +376,7 @@ static int delete_schedule(neoq_store *store, const char *name, const char *queu
     rd_batch batch = {0};
     rd_begin(&batch, "DEL");
     put_schedule_key(store, &batch, queue, name);
-    int status = rd_send(store, &batch, true);
+    int status = rd_write(store, &batch);
     rd_batch_free(&batch);
     return status;
 }
@@ -389,7 +398,7 @@ static int carry_ticks(neoq_store *store, const char *queue, const neoq_schedule
     rd_put_text(&batch, "kind");
     rd_put_text(&batch, "last");
     rd_put_text(&batch, "next");
-    int status = ask(store, &batch, true, &fields);
+    int status = look_up(store, &batch, &fields);
     if (rd_is_text(rd_item(fields, 0), info->spec) && rd_is_text(rd_item(fields, 1), kind_of(schedule))) {
         info->last_at = rd_number(rd_item(fields, 2), info->last_at);
         info->next_at = rd_number(rd_item(fields, 3), info->next_at);
@@ -413,7 +422,7 @@ static int write_schedule(neoq_store *store, const neoq_schedule_record *schedul
     rd_put_text(&batch, RD_SCHEDULES);
     rd_put_text(&batch, info->name);
     rd_put_text(&batch, info->queue);
-    int status = rd_send(store, &batch, true);
+    int status = rd_write(store, &batch);
     rd_batch_free(&batch);
     return status;
 }
@@ -433,7 +442,7 @@ int rd_set_schedule(neoq_store *store, const neoq_schedule_record *schedule)
     if (status == NEOQ_OK)
         status = write_schedule(store, schedule, &info);
     if (status == NEOQ_OK && moves)
-        status = delete_schedule(store, info.name, before);
+        status = rd_partly(delete_schedule(store, info.name, before));
     if (!schedule->stored)
         rd_agenda_own(store->agenda, info.name);
     if (status == NEOQ_OK)
@@ -456,7 +465,7 @@ int rd_remove_schedule(neoq_store *store, const char *name)
     rd_begin(&batch, "DEL");
     put_schedule_key(store, &batch, queue, name);
     rd_put_no_history(&batch, name);
-    status = rd_send(store, &batch, true);
+    status = rd_write(store, &batch);
     rd_batch_free(&batch);
     rd_agenda_remove(store->agenda, name);
     return status;
@@ -499,7 +508,7 @@ int rd_schedules(neoq_store *store, neoq_each_schedule each, void *arg)
     redisReply *answer;
     rd_begin(&list, "HGETALL");
     rd_put_text(&list, RD_SCHEDULES);
-    int status = ask(store, &list, true, &answer);
+    int status = look_up(store, &list, &answer);
     size_t count = rd_items(answer) / 2;
     const char **pairs = malloc((2 * count + 1) * sizeof(char *));
     if (status == NEOQ_OK && !pairs)
@@ -516,7 +525,7 @@ int rd_schedules(neoq_store *store, neoq_each_schedule each, void *arg)
             rd_put_text(&batch, fields[k]);
     }
     if (status == NEOQ_OK)
-        status = rd_send(store, &batch, true);
+        status = rd_read(store, &batch);
     for (size_t i = 0; i < count && status == NEOQ_OK; i++)
         status = tell_schedule(pairs[2 * i], pairs[2 * i + 1], batch.calls[i].reply, &glance, each, arg);
     if (status == NEOQ_OK)

@@ -47,7 +47,7 @@ int rd_measure_time(neoq_store *store)
     rd_batch batch = {.urgent = true}; /* a beat begins with it */
     rd_begin(&batch, "TIME");
     int64_t begun = nq_steady();
-    int status = rd_send(store, &batch, true);
+    int status = rd_read(store, &batch);
     int64_t took = nq_steady() - begun;
     const redisReply *time = status == NEOQ_OK ? batch.calls[0].reply : NULL;
     int64_t there = rd_number(rd_item(time, 0), 0) * 1000000 + rd_number(rd_item(time, 1), 0);

@@ -47,11 +47,11 @@ typedef struct trip {
     /* Of a pass: why there is something left. */
     bool refused; /* for now; else somebody else is to be asked, or by other words */
     bool failed;  /* a node is away, or not what it was */
-    bool unknown; /* an answer was lost */
     char words[512];
+    bool unknown; /* an answer was lost, in this pass or before */
 } trip;
 
-/* The first reason of a pass is the one that is told. */
+/* The first reason of a pass is the one that is told; that an answer was lost, rather than what later passes say. */
 static void note_words(trip *t)
 {
     if (!*t->words)
@@ -259,8 +259,9 @@ static int read_answers(trip *t)
 
 static int pass(trip *t)
 {
-    t->refused = t->failed = t->unknown = false;
-    t->words[0] = '\0';
+    t->refused = t->failed = false;
+    if (!t->unknown)
+        t->words[0] = '\0';
     find_courses(t);
     int status = take_connections(t);
     if (status == NEOQ_OK)
