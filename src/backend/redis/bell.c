@@ -156,6 +156,14 @@ static bell_queue *make_queue(rd_bell *bell, const char *name)
     return queue;
 }
 
+bool rd_bell_know(rd_bell *bell, const char *name)
+{
+    pthread_mutex_lock(&bell->mutex);
+    bool known = make_queue(bell, name);
+    pthread_mutex_unlock(&bell->mutex);
+    return known;
+}
+
 uint64_t rd_bell_instant(rd_bell *bell)
 {
     pthread_mutex_lock(&bell->mutex);

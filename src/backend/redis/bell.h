@@ -26,6 +26,8 @@ void rd_bell_tend(rd_bell *bell);
 
 /* ---- the queues that are claimed from here ----------------------------------------------- */
 
+/* Before a claim is sent: should its answer be lost, the queue is among those to be searched. False: no memory. */
+bool rd_bell_know(rd_bell *bell, const char *queue);
 /* What a claim found that was sent after this instant of rd_bell_instant(): whether it took all there was, and when the
  * next job falls due (0 = none). */
 void rd_bell_note(rd_bell *bell, const char *queue, uint64_t sent, bool empty, neoq_time due);

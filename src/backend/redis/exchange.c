@@ -42,6 +42,7 @@ typedef struct trip {
     uint64_t sent;        /* an instant of the bell's */
     int64_t steady;       /* the same */
     bool lost;            /* the worker has no lease */
+    bool starved;         /* memory: what was claimed is not all held here */
 } trip;
 
 const char *rd_lease_score(neoq_time until, char score[32])
@@ -49,6 +50,11 @@ const char *rd_lease_score(neoq_time until, char score[32])
     until += until % 1000000 == 0;
     snprintf(score, 32, "%" PRId64 ".%06" PRId64, until / 1000000, until % 1000000);
     return score;
+}
+
+static int no_memory(void)
+{
+    return nq_fail(NEOQ_ENOMEM, "no memory for a round trip to Redis");
 }
 
 /* ---- settling --------------------------------------------------------------------------- */
@@ -273,7 +279,6 @@ static void put_claims(neoq_store *store, trip *t)
         }
 }
 
-/* Without memory for it, a run is one that nobody here knows of. */
 static void take_runs(neoq_store *store, trip *t, redisReply *answer, const char *queue)
 {
     for (size_t i = FIRST_RUN; i < rd_items(answer); i++) {
@@ -282,7 +287,7 @@ static void take_runs(neoq_store *store, trip *t, redisReply *answer, const char
         if (rd_hold_run(store, row, queue, t->now, t->until, &t->x->runs[t->x->run_count]))
             t->x->run_count++;
         else
-            rd_hold_unsure(store, &(neoq_exchange){.worker = t->x->worker, .claim_count = 1});
+            t->starved = true;
     }
 }
 
@@ -352,7 +357,7 @@ static int find_run(neoq_store *store, trip *t, neoq_settlement *s)
 {
     rd_found *grown = realloc(t->found, t->x->settlement_count * sizeof *grown);
     if (!grown)
-        return nq_fail(NEOQ_ENOMEM, "no memory for a round trip to Redis");
+        return no_memory();
     t->found = grown;
     int status = rd_locate(store, s->id, &grown[t->found_count]);
     t->found_count += status == NEOQ_OK;
@@ -363,13 +368,16 @@ static int start(neoq_store *store, trip *t)
 {
     const neoq_exchange *x = t->x;
     int status = NEOQ_OK;
-    for (size_t i = 0; i < x->claim_count; i++)
+    for (size_t i = 0; i < x->claim_count; i++) {
         if (!rd_queue_fits(store, x->claims[i].queue))
             return rd_queue_misfit(x->claims[i].queue);
+        if (!rd_bell_know(store->bell, rd_home(store, x->claims[i].queue)))
+            return no_memory();
+    }
     t->now = rd_now(store);
     t->endings = malloc(x->settlement_count * sizeof *t->endings + 1);
     if (!t->endings)
-        return nq_fail(NEOQ_ENOMEM, "no memory for a round trip to Redis");
+        return no_memory();
     for (size_t i = 0; i < x->settlement_count && status == NEOQ_OK; i++) {
         neoq_settlement *s = &x->settlements[i];
         rd_hold *hold = s->hold;
@@ -415,6 +423,10 @@ int rd_exchange_once(neoq_store *store, neoq_exchange *x)
             read_endings(store, &t);
             if (first)
                 read_claims(store, &t);
+            if (t.starved) { /* as if its answer had been lost: else whoever claimed would think that there is no job */
+                rd_hold_unsure(store, x);
+                status = nq_fail(NEOQ_ENOMEM, "no memory for claimed jobs");
+            }
         } else if (!first || may_be_done(&t.batch, status)) {
             rd_hold_unsure(store, x);
         }

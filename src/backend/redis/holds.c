@@ -26,7 +26,14 @@ bool rd_hold_run(neoq_store *store, redisReply *row, const char *queue, neoq_tim
                          .place = rd_item(row, PLACE),
                          .epoch = rd_item(row, EPOCH),
                          .ran = rd_item(row, RAN)};
-    bool read = id && strlen(id) < NEOQ_ID_SIZE && rd_view_read(&view, &told, rd_tenant(store, queue), 0) == NEOQ_OK;
+    int status = NEOQ_EBACKEND;
+    if (id && strlen(id) < NEOQ_ID_SIZE)
+        status = rd_view_read(&view, &told, rd_tenant(store, queue), 0);
+    if (status == NEOQ_ENOMEM) {
+        freeReplyObject(row);
+        return false;
+    }
+    bool read = status == NEOQ_OK;
     if (!read)
         view = (rd_view){.job = {.id = id ? id : "",
                                  .queue = queue,

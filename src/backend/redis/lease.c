@@ -131,8 +131,8 @@ static int renew_runs(neoq_store *store, neoq_time until)
     if (holds)
         put_renewals(store, &batch, holds, count, score);
     pthread_mutex_unlock(&store->hold_mutex);
+    int status = holds ? rd_send(store, &batch, true) : nq_fail(NEOQ_ENOMEM, "no memory to renew the leases of runs");
     free(holds);
-    int status = rd_send(store, &batch, true);
     for (size_t i = 0; i < batch.call_count && status == NEOQ_OK; i++)
         read_renewals(store, batch.calls[i].reply);
     if (status == NEOQ_OK)
@@ -188,7 +188,7 @@ int rd_workers(neoq_store *store, neoq_each_worker each, void *arg)
     rd_put_text(&ids, RD_WORKER_LEASES);
     rd_put_time(&ids, rd_now(store));
     rd_put_text(&ids, "+inf");
-    int status = rd_send(store, &ids, true);
+    int status = rd_read(store, &ids);
     const redisReply *list = status == NEOQ_OK ? ids.calls[0].reply : NULL;
     for (size_t i = 0; i < rd_items(list); i++) {
         rd_begin(&batch, "HGET");
@@ -196,7 +196,7 @@ int rd_workers(neoq_store *store, neoq_each_worker each, void *arg)
         rd_put_text(&batch, rd_string(rd_item(list, i)));
     }
     if (status == NEOQ_OK)
-        status = rd_send(store, &batch, true);
+        status = rd_read(store, &batch);
     for (size_t i = 0; i < rd_items(list) && status == NEOQ_OK; i++) {
         facts f;
         const char *text = rd_string(batch.calls[i].reply);
