@@ -63,7 +63,8 @@ static redisReply *hear(rd_connection *c, const nq_bound *bound, rd_failure *fai
     if (rd_connection_silent(c))
         rd_fail(failure, NEOQ_ETIMEOUT, false, "the server did not answer in time");
     else
-        rd_fail(failure, NEOQ_EBACKEND, false, "the connection broke: %s", rd_connection_words(c));
+        rd_fail(failure, rd_connection_starved(c) ? NEOQ_ENOMEM : NEOQ_EBACKEND, false, "the connection broke: %s",
+                rd_connection_words(c));
     return NULL;
 }
 

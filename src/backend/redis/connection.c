@@ -42,7 +42,7 @@ struct rd_connection {
     bool touched;      /* something of what is owed was sent */
     bool mute;         /* nothing more can be sent; there may be more to read */
     bool ended;        /* nothing more can be read */
-    bool silent, read_only;
+    bool silent, read_only, starved;
     char words[192]; /* why it ended */
 };
 
@@ -128,6 +128,12 @@ static void end(rd_connection *c, const char *words)
     c->ended = true;
 }
 
+static void end_starved(rd_connection *c, const char *words)
+{
+    c->starved = true;
+    end(c, words);
+}
+
 static bool has_unsent(const rd_connection *c)
 {
     return !c->mute && (c->sent < c->wire.size || c->out.size > 0);
@@ -176,7 +182,7 @@ static void feed(rd_connection *c, const char *bytes, size_t size)
 {
     c->read += size;
     if (redisReaderFeed(c->reader, bytes, size) != REDIS_OK)
-        end(c, "no memory for the reply");
+        end_starved(c, "no memory for the reply");
 }
 
 static void feed_sealed(rd_connection *c, const char *bytes, size_t size)
@@ -184,7 +190,7 @@ static void feed_sealed(rd_connection *c, const char *bytes, size_t size)
     char plain[CHUNK], words[128];
     int n;
     if (!rd_tls_put(c->tls, bytes, size)) {
-        end(c, "no memory for TLS");
+        end_starved(c, "no memory for TLS");
         return;
     }
     while ((n = rd_tls_take(c->tls, plain, sizeof plain, &c->wire, words)) > 0)
@@ -192,7 +198,7 @@ static void feed_sealed(rd_connection *c, const char *bytes, size_t size)
     if (n < 0)
         end(c, words);
     else if (c->wire.failed)
-        end(c, "no memory for TLS");
+        end_starved(c, "no memory for TLS");
 }
 
 /* Takes what the socket has. */
@@ -247,9 +253,9 @@ static redisReply *next_reply(rd_connection *c)
     if (redisReaderGetReply(c->reader, &reply) != REDIS_OK) {
         char words[sizeof c->words];
         snprintf(words, sizeof words, "it does not speak Redis's protocol: %.120s", c->reader->errstr);
-        if (c->reader->err == REDIS_ERR_OOM)
-            end(c, c->ration.exceeded ? "a reply is too long" : "no memory for the reply");
-        end(c, words);
+        if (c->reader->err == REDIS_ERR_OOM && !c->ration.exceeded)
+            end_starved(c, "no memory for the reply");
+        end(c, c->ration.exceeded ? "a reply is too long" : words);
         return NULL;
     }
     if (!reply) {
@@ -388,6 +394,11 @@ const char *rd_connection_words(const rd_connection *c)
 bool rd_connection_silent(const rd_connection *c)
 {
     return c->silent;
+}
+
+bool rd_connection_starved(const rd_connection *c)
+{
+    return c->starved;
 }
 
 void rd_connection_set_most(rd_connection *c, size_t bytes)

@@ -58,6 +58,7 @@ bool rd_connection_fit(const rd_connection *c);
 bool rd_connection_alive(rd_connection *c);
 const char *rd_connection_words(const rd_connection *c); /* why it broke */
 bool rd_connection_silent(const rd_connection *c);       /* it was closed because a bound was reached */
+bool rd_connection_starved(const rd_connection *c);      /* there was no memory for what it said */
 bool rd_connection_read_only(const rd_connection *c);    /* the server has refused to write */
 /* No reply may be longer. */
 void rd_connection_set_most(rd_connection *c, size_t bytes);

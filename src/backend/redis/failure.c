@@ -13,7 +13,7 @@ bool rd_fail(rd_failure *failure, int status, bool lasting, const char *format, 
 {
     va_list args;
     failure->status = status;
-    failure->lasting = lasting;
+    failure->lasting = lasting || status == NEOQ_ENOMEM; /* who is short of memory does not wait for it */
     va_start(args, format);
     vsnprintf(failure->words, sizeof failure->words, format, args);
     va_end(args);
