@@ -131,10 +131,10 @@ static void read_answer(pg_conn *conn, size_t steps, const nq_bound *bound, answ
     }
     if (steps == 1 || a->late)
         return;
-    PGresult *sync = pg_next_result(conn->handle, bound, &a->late);
-    if (PQresultStatus(sync) != PGRES_PIPELINE_SYNC || !PQexitPipelineMode(conn->handle))
+    /* A failure without a state is libpq's own, which has lost count: nothing more is expected of this connection. */
+    bool astray = failed && !PQresultErrorField(a->result, PG_DIAG_SQLSTATE);
+    if (astray || !pg_end_pipeline(conn->handle, bound, &a->late))
         conn->broken = true;
-    PQclear(sync);
 }
 
 static void converse(pg_conn *conn, const plan *p, const nq_bound *bound, answer *a)
@@ -384,7 +384,8 @@ static bool greet(pg_conn *conn, const nq_bound *bound, pg_failure *failure)
     } else {
         pg_failure_read(failure, conn->handle, a.result);
         failure->undone = true;
-        failure->status = a.late ? NEOQ_ETIMEOUT : NEOQ_EBACKEND;
+        bool starved = !*failure->state && pg_is_starved(conn->handle);
+        failure->status = a.late ? NEOQ_ETIMEOUT : starved ? NEOQ_ENOMEM : NEOQ_EBACKEND;
         if (a.late)
             snprintf(failure->words, sizeof failure->words, "the server did not answer in time");
     }

@@ -57,6 +57,25 @@ PGresult *pg_next_result(PGconn *conn, const nq_bound *bound, bool *late)
     return PQgetResult(conn);
 }
 
+bool pg_end_pipeline(PGconn *conn, const nq_bound *bound, bool *late)
+{
+    /* Without memory to tell that the end came, libpq goes on as if it were to come: but it has more to say then. */
+    size_t said = strlen(PQerrorMessage(conn));
+    while (PQisBusy(conn)) {
+        if (strlen(PQerrorMessage(conn)) > said)
+            return false;
+        *late = !wait_for_input(conn, bound);
+        if (*late)
+            return false;
+        if (!PQconsumeInput(conn))
+            break; /* what came before the end is still to be read */
+    }
+    PGresult *sync = PQgetResult(conn);
+    bool ended = PQresultStatus(sync) == PGRES_PIPELINE_SYNC && PQexitPipelineMode(conn);
+    PQclear(sync);
+    return ended;
+}
+
 bool pg_command(PGconn *conn, const char *sql, const nq_bound *bound, PGresult **row, pg_failure *failure)
 {
     PGresult *kept = NULL, *result;

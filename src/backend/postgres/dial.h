@@ -23,6 +23,8 @@ PGconn *pg_dial(const pg_settings *settings, const char *database, size_t *first
 bool pg_flush(PGconn *conn, const nq_bound *bound);
 /* The next result, as PQgetResult(). *late: the bound was reached. */
 PGresult *pg_next_result(PGconn *conn, const nq_bound *bound, bool *late);
+/* What follows the results of a pipeline; it is left then. False: it did not come, and the connection is of no use. */
+bool pg_end_pipeline(PGconn *conn, const nq_bound *bound, bool *late);
 /* One command in the simple protocol. False: it failed, as failure tells; *row, which may be NULL, is its result. */
 bool pg_command(PGconn *conn, const char *sql, const nq_bound *bound, PGresult **row, pg_failure *failure);
 

@@ -87,6 +87,11 @@ void pg_failure_read(pg_failure *failure, const PGconn *conn, const PGresult *re
     failure->status = fatal && !failure->undone ? NEOQ_EUNKNOWN : status_of(state);
 }
 
+bool pg_is_starved(const PGconn *conn)
+{
+    return strstr(PQerrorMessage(conn), "out of memory") != NULL;
+}
+
 /* ---- connecting ------------------------------------------------------------------------- */
 
 /* "FATAL:  3D000: database ..." -> where "3D000: " begins. */
@@ -122,6 +127,8 @@ void pg_failure_connect(pg_failure *failure, const PGconn *conn)
     }
     pg_one_line(failure->words, sizeof failure->words, PQerrorMessage(conn));
     char *state = find_state(failure->words);
+    if (!state && pg_is_starved(conn))
+        failure->status = NEOQ_ENOMEM;
     if (state) {
         snprintf(failure->state, sizeof failure->state, "%.5s", state);
         memmove(state, state + 7, strlen(state + 7) + 1);

@@ -27,6 +27,9 @@ void pg_failure_connect(pg_failure *failure, const PGconn *conn);
 /* No use in trying again soon: a wrong password, no such database, no right. */
 bool pg_failure_lasting(const pg_failure *failure);
 
+/* libpq itself found no memory, by its last words. */
+bool pg_is_starved(const PGconn *conn);
+
 /* libpq's words in one line. */
 void pg_one_line(char *out, size_t room, const char *words);
 

@@ -340,22 +340,32 @@ void pg_pool_give(pg_pool *pool, pg_conn *conn)
         pg_pool_tend(pool);
 }
 
+/* What is said of a later try does not take back that an answer was lost before, in these words. */
+static int after_loss(int status, const char *lost)
+{
+    bool later = status == NEOQ_EBACKEND || status == NEOQ_ETIMEOUT || status == NEOQ_ENOMEM;
+    return later && *lost ? nq_fail(NEOQ_EUNKNOWN, "%s", lost) : status;
+}
+
 static int run(pg_pool *pool, neoq_duration patience, bool urgent, const pg_statement *statement,
                const pg_params *params, bool again, PGresult **rows)
 {
     *rows = NULL;
     if (patience > pool->settings->connect_timeout)
         patience = pool->settings->connect_timeout;
+    char lost[512] = "";
     for (int tries = 1;; tries++) {
         pg_conn *conn;
         int status = take(pool, patience, urgent, &conn);
         if (status != NEOQ_OK)
-            return status;
+            return after_loss(status, lost);
         status = pg_run(conn, statement, params, rows);
+        if (status == NEOQ_EUNKNOWN)
+            snprintf(lost, sizeof lost, "%s", neoq_error_message());
         bool repeat = status != NEOQ_OK && conn->broken && !conn->silent && (again || conn->undone) && tries == 1;
         pg_pool_give(pool, conn);
         if (!repeat)
-            return status;
+            return after_loss(status, lost);
     }
 }
 
@@ -373,6 +383,14 @@ int pg_pool_run(pg_pool *pool, const pg_statement *statement, const pg_params *p
 int pg_pool_run_urgently(pg_pool *pool, const pg_statement *statement, const pg_params *params, PGresult **rows)
 {
     return run(pool, pool->settings->connect_timeout, true, statement, params, true, rows);
+}
+
+int pg_only_read(const pg_pool *pool, int status)
+{
+    return status == NEOQ_EUNKNOWN
+               ? nq_fail(NEOQ_EBACKEND, "PostgreSQL %s: the connection broke before the answer came",
+                         pool->settings->shown)
+               : status;
 }
 
 /* ---- housekeeping ----------------------------------------------------------------------- */
