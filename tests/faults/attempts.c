@@ -116,13 +116,13 @@ static void a_job_that_ran(ground *g)
 
 static int call_open(ground *g)
 {
-    neoq_options options = {.log = quiet, .connect_timeout = NEOQ_MILLISECONDS(100)};
+    neoq_options options = {.log = quiet, .connect_timeout = NEOQ_SECONDS(10)};
     return neoq_testing_open(&g->other, g->s->url, &options, g->s->clock, 0);
 }
 
 static int call_open_new(ground *g)
 {
-    neoq_options options = {.log = quiet, .connect_timeout = NEOQ_MILLISECONDS(100)};
+    neoq_options options = {.log = quiet, .connect_timeout = NEOQ_SECONDS(10)};
     char url[700];
     snprintf(url, sizeof url, "%s.%d", g->s->url, g->round);
     return neoq_testing_open(&g->other, url, &options, g->s->clock, 0);

@@ -38,7 +38,7 @@ typedef struct attempt {
 } attempt;
 
 /* Few beats, so that five minutes are soon over. */
-#define CALMLY (&(neoq_options){.lease = NEOQ_HOURS(1), .connect_timeout = NEOQ_MILLISECONDS(100)})
+#define CALMLY (&(neoq_options){.lease = NEOQ_HOURS(1), .connect_timeout = NEOQ_SECONDS(10)})
 
 extern const attempt attempts[]; /* one without a name is the end of it */
 

@@ -31,8 +31,7 @@ static bool is_failure(int status)
     if (store_is("memory"))
         return false;
     bool remote = store_is("postgres") || store_is("redis");
-    /* Where no connection is to be had for want of memory, one is waited for. */
-    return status == NEOQ_EBACKEND || (remote && (status == NEOQ_EUNKNOWN || status == NEOQ_ETIMEOUT));
+    return status == NEOQ_EBACKEND || (remote && status == NEOQ_EUNKNOWN);
 }
 
 /* Where memory was short, a connection is dropped, and tried again in a moment. */
