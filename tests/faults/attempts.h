@@ -20,12 +20,14 @@ typedef struct ground {
     void *list;
     size_t count;
     neoq_clock *clock;
+    int64_t purged;
 } ground;
 
 enum {
     FRESH = 1,    /* a neoq that has just been opened */
     A_SCHEMA = 2, /* a store that has one */
-    A_FILE = 4    /* a store that is one */
+    A_FILE = 4,   /* a store that is one */
+    LOOKS = 8     /* and changes nothing: so it knows that nothing was done */
 };
 
 typedef struct attempt {
@@ -37,8 +39,10 @@ typedef struct attempt {
     void (*after)(ground *g, int status); /* what is there now; and it works */
 } attempt;
 
-/* Few beats, so that five minutes are soon over. */
+/* Few beats, so that SOON is soon over: long enough for a retry, and too short for a lease to end. */
 #define CALMLY (&(neoq_options){.lease = NEOQ_HOURS(1), .connect_timeout = NEOQ_SECONDS(10)})
+
+#define SOON NEOQ_MINUTES(10)
 
 extern const attempt attempts[]; /* one without a name is the end of it */
 

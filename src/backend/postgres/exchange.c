@@ -21,7 +21,7 @@ typedef struct trip {
     pg_ask **open; /* asks that are not over */
     size_t open_count;
     neoq_time now; /* as the server was told; the earliest, if there were several rounds */
-    bool first, lost;
+    bool first, lost, starved;
 } trip;
 
 /* The rows of exchange(): their kinds and columns. */
@@ -283,7 +283,7 @@ static int take_rows(const trip *t, const PGresult *rows, pg_ask **asks, claimed
     return count;
 }
 
-/* Without memory for it, a run is one that nobody here knows of. */
+/* Without memory for it, a run is one that nobody here knows of: then the exchange is as if its answer had been lost. */
 static void take_runs(neoq_store *store, trip *t, const PGresult *rows, int count)
 {
     claimed_row *list = malloc((size_t)count * sizeof *list + 1);
@@ -313,8 +313,7 @@ static void take_runs(neoq_store *store, trip *t, const PGresult *rows, int coun
     }
     free(list);
     free(asks);
-    if (!kept)
-        pg_hold_unsure(store, &(neoq_exchange){.worker = t->x->worker, .claim_count = 1});
+    t->starved = !kept;
 }
 
 /* ---- rounds ----------------------------------------------------------------------------- */
@@ -378,7 +377,7 @@ static int go_round(neoq_store *store, trip *t)
         t->first = false;
     }
     PQclear(rows);
-    return status;
+    return t->starved ? nq_fail(NEOQ_ENOMEM, "no memory for claimed jobs") : status;
 }
 
 /* Runs go out claim by claim, each queue's in its order. */
@@ -405,7 +404,7 @@ int pg_exchange_once(neoq_store *store, neoq_exchange *x)
         size_t runs = x->run_count;
         bool first = t.first;
         status = go_round(store, &t);
-        if (status == NEOQ_EUNKNOWN || (status != NEOQ_OK && !first))
+        if (status == NEOQ_EUNKNOWN || t.starved || (status != NEOQ_OK && !first))
             undo(store, x);
         else if (x->run_count > runs && runs > 0)
             qsort(x->runs, x->run_count, sizeof *x->runs, by_claim);
