@@ -27,8 +27,7 @@ static int succeed(neoq_ctx *ctx, void *arg)
 
 /* ---- what there is to begin with ------------------------------------------------------------ */
 
-/* A queue and a name of its own for every round, and a payload that needs memory to be looked at. */
-static void nothing(ground *g)
+void nothing(ground *g)
 {
     g->round++;
     snprintf(g->queue, sizeof g->queue, "q%d", g->round);
@@ -44,10 +43,11 @@ static void nothing(ground *g)
     g->other = NULL;
     g->clock = NULL;
     g->purged = 0;
+    g->db = NULL;
     g->id[0] = '\0';
 }
 
-static neoq_job job_of(const ground *g)
+neoq_job job_of(const ground *g)
 {
     static const neoq_duration waits[] = {NEOQ_SECONDS(1), NEOQ_SECONDS(2)};
     return (neoq_job){.queue = g->queue,

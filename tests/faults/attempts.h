@@ -5,13 +5,16 @@
 #ifndef TESTS_FAULTS_ATTEMPTS_H
 #define TESTS_FAULTS_ATTEMPTS_H
 
+#include "faults/scarce.h"
 #include "support/store.h"
 
 /* What a call finds. */
 typedef struct ground {
     store *s;
     neoq *nq;
-    int round; /* never the same */
+    int64_t nth;      /* the allocation that is refused, */
+    scarce_mode mode; /* and whether those that follow are, too */
+    int round;        /* never the same */
     char queue[64], name[64], id[NEOQ_ID_SIZE], payload[1400];
     int runs; /* of the handler */
     size_t jobs;
@@ -21,13 +24,16 @@ typedef struct ground {
     size_t count;
     neoq_clock *clock;
     int64_t purged;
+    void *db; /* the application's own connection: an sqlite3 or a PGconn */
 } ground;
 
 enum {
-    FRESH = 1,    /* a neoq that has just been opened */
-    A_SCHEMA = 2, /* a store that has one */
-    A_FILE = 4,   /* a store that is one */
-    LOOKS = 8     /* and changes nothing: so it knows that nothing was done */
+    FRESH = 1,         /* a neoq that has just been opened */
+    A_SCHEMA = 2,      /* a store that has one */
+    A_FILE = 4,        /* a store that is one */
+    LOOKS = 8,         /* and changes nothing: so it knows that nothing was done */
+    TRANSACTIONS = 16, /* a store that the application has transactions in */
+    BY_ITSELF = 32     /* it says itself from where on memory is short */
 };
 
 typedef struct attempt {
@@ -44,6 +50,10 @@ typedef struct attempt {
 
 #define SOON NEOQ_MINUTES(10)
 
-extern const attempt attempts[]; /* one without a name is the end of it */
+extern const attempt attempts[], transactions[]; /* one without a name is the end of each */
+
+/* A queue and a name of its own for every round, and a payload that needs memory to be looked at. */
+void nothing(ground *g);
+neoq_job job_of(const ground *g);
 
 #endif

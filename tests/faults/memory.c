@@ -18,8 +18,7 @@ enum { MOST = 20000 /* refusals until a call must have met its last allocation *
 /* Where a failure is to be looked for. */
 static struct {
     const char *name;
-    int64_t nth;
-    scarce_mode mode;
+    const ground *ground;
     int status;
 } now;
 
@@ -53,7 +52,8 @@ static bool sweep_one(ground *g, const attempt *t)
     }
     t->before(g);
     neoq_set_error(NEOQ_OK, "%s", "");
-    scarce_here(now.nth, now.mode);
+    if (!(t->needs & BY_ITSELF))
+        scarce_here(g->nth, g->mode);
     int status = now.status = t->call(g);
     bool refused = scarce_end();
     if (status != t->expected && !(refused && is_failure(t, status))) {
@@ -74,12 +74,13 @@ static bool sweep_one(ground *g, const attempt *t)
 static int64_t sweep(ground *g, const attempt *t, scarce_mode mode)
 {
     now.name = t->name;
-    now.mode = mode;
+    now.ground = g;
+    g->mode = mode;
     /* Where there are hundreds, most are SQLite's or libpq's reading of their own text: NEOQ_TEST_EVERY=1 tries each. */
     int64_t few = store_is("memory") || getenv("NEOQ_TEST_EVERY") ? MOST : 16;
-    for (now.nth = 1; sweep_one(g, t); now.nth += now.nth < few ? 1 : now.nth / 2)
-        assert_true(now.nth < MOST);
-    return now.nth - 1;
+    for (g->nth = 1; sweep_one(g, t); g->nth += g->nth < few ? 1 : g->nth / 2)
+        assert_true(g->nth < MOST);
+    return g->nth - 1;
 }
 
 /* On a store of its own, so that it stays small. What is allocated afterwards is nothing that was not before. */
@@ -110,8 +111,8 @@ static int tell_where(void **state)
     (void)state;
     scarce_end();
     if (now.name)
-        print_error("%s, its allocation no. %" PRId64 "%s refused: it said %s\n", now.name, now.nth,
-                    now.mode == SCARCE_ALWAYS ? " and all that follow" : "", neoq_status_name(now.status));
+        print_error("%s, its allocation no. %" PRId64 "%s refused: it said %s\n", now.name, now.ground->nth,
+                    now.ground->mode == SCARCE_ALWAYS ? " and all that follow" : "", neoq_status_name(now.status));
     now.name = NULL;
     return 0;
 }
@@ -119,6 +120,7 @@ static int tell_where(void **state)
 static bool is_offered(const attempt *t)
 {
     return (!(t->needs & A_SCHEMA) || (!store_is("memory") && !store_is("redis"))) &&
+           (!(t->needs & TRANSACTIONS) || store_is("sqlite") || store_is("postgres")) &&
            (!(t->needs & A_FILE) || !(store_is("memory") || store_is("redis") || store_is("postgres")));
 }
 
@@ -126,19 +128,15 @@ int main(int argc, char **argv)
 {
     if (!store_choose(argc, argv))
         return 2;
-    size_t count = 0, most = 0;
-    while (attempts[most].name)
-        most++;
-    struct CMUnitTest *tests = calloc(most, sizeof *tests);
-    if (!tests)
-        return 2;
-    for (const attempt *t = attempts; t->name; t++)
-        if (is_offered(t))
-            tests[count++] = (struct CMUnitTest){.name = t->name,
-                                                 .test_func = sweep_call,
-                                                 .teardown_func = tell_where,
-                                                 .initial_state = (void *)(uintptr_t)t};
-    int failed = _cmocka_run_group_tests("memory", tests, count, NULL, NULL);
-    free(tests);
-    return failed;
+    const attempt *const tables[] = {attempts, transactions};
+    struct CMUnitTest tests[64];
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+        for (const attempt *t = tables[i]; t->name && count < sizeof tests / sizeof *tests; t++)
+            if (is_offered(t))
+                tests[count++] = (struct CMUnitTest){.name = t->name,
+                                                     .test_func = sweep_call,
+                                                     .teardown_func = tell_where,
+                                                     .initial_state = (void *)(uintptr_t)t};
+    return _cmocka_run_group_tests("memory", tests, count, NULL, NULL);
 }
