@@ -50,7 +50,7 @@ typedef struct attempt {
 
 #define SOON NEOQ_MINUTES(10)
 
-extern const attempt attempts[], transactions[]; /* one without a name is the end of each */
+extern const attempt attempts[], transactions[], threads[]; /* one without a name is the end of each */
 
 /* A queue and a name of its own for every round, and a payload that needs memory to be looked at. */
 void nothing(ground *g);

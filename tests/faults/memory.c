@@ -128,7 +128,7 @@ int main(int argc, char **argv)
 {
     if (!store_choose(argc, argv))
         return 2;
-    const attempt *const tables[] = {attempts, transactions};
+    const attempt *const tables[] = {attempts, transactions, threads};
     struct CMUnitTest tests[64];
     size_t count = 0;
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)

@@ -27,7 +27,7 @@ typedef enum place { NOWHERE, HERE, ELSEWHERE } place;
 static atomic_int where;
 static scarce_mode how;
 static atomic_llong left; /* until the one that fails */
-static atomic_bool refused;
+static atomic_llong refused;
 static atomic_llong live;
 static _Thread_local bool here; /* this thread is the one that said so */
 
@@ -39,7 +39,7 @@ static bool refuse(void)
     long long before = atomic_fetch_sub(&left, 1);
     if (before > 1 || (before < 1 && how == SCARCE_ONCE))
         return false;
-    atomic_store(&refused, true);
+    atomic_fetch_add(&refused, 1);
     errno = ENOMEM;
     return true;
 }
@@ -49,7 +49,7 @@ static void begin(place scope, int64_t nth, scarce_mode mode)
     here = true;
     how = mode;
     atomic_store(&left, nth);
-    atomic_store(&refused, false);
+    atomic_store(&refused, 0);
     atomic_store(&where, scope);
 }
 
@@ -67,6 +67,11 @@ bool scarce_end(void)
 {
     atomic_store(&where, NOWHERE);
     here = false;
+    return scarce_refusals() > 0;
+}
+
+int64_t scarce_refusals(void)
+{
     return atomic_load(&refused);
 }
 

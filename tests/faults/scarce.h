@@ -20,6 +20,8 @@ void scarce_here(int64_t nth, scarce_mode mode);
 void scarce_elsewhere(int64_t nth, scarce_mode mode);
 /* There is plenty again. Whether something was refused. */
 bool scarce_end(void);
+/* How often, since it began. */
+int64_t scarce_refusals(void);
 
 /* What is allocated now and not freed, by any thread. */
 int64_t scarce_live(void);
