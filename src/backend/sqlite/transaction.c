@@ -37,27 +37,55 @@ static int check(const neoq_store *store, sqlite3 *transaction)
     return NEOQ_OK;
 }
 
-/* Runs work inside a savepoint, so that neither a failure nor a refusal leaves anything in the user's transaction. */
+/* A savepoint's statements, made beforehand: to take back what was written must not need memory for its own words. Where
+ * SQLite finds none in doing so, it rolls back the whole transaction. */
+typedef struct savepoint {
+    sqlite3_stmt *begin, *go_back, *release;
+} savepoint;
+
+static bool prepare(sqlite3 *handle, savepoint *s)
+{
+    *s = (savepoint){0};
+    return sqlite3_prepare_v2(handle, "SAVEPOINT neoq", -1, &s->begin, NULL) == SQLITE_OK &&
+           sqlite3_prepare_v2(handle, "ROLLBACK TO neoq", -1, &s->go_back, NULL) == SQLITE_OK &&
+           sqlite3_prepare_v2(handle, "RELEASE neoq", -1, &s->release, NULL) == SQLITE_OK;
+}
+
+static void forget(savepoint *s)
+{
+    sqlite3_finalize(s->begin);
+    sqlite3_finalize(s->go_back);
+    sqlite3_finalize(s->release);
+}
+
+/* Runs work inside the savepoint, so that neither a failure nor a refusal leaves anything in the user's transaction. */
+static int write_behind(neoq_store *store, sqlite3 *transaction, const savepoint *s, sq_work work, void *arg)
+{
+    sq_db db = {.handle = transaction};
+    sq_tx tx;
+    sq_tx_begin(&tx, store, &db, false);
+    int status = work(&tx, arg);
+    int failed = db.status != NEOQ_OK ? db.status : status == NEOQ_ELOST ? status : sq_tx_flush(&tx);
+    sq_tx_free(&tx);
+    sq_db_forget(&db);
+    if (failed != NEOQ_OK)
+        sqlite3_step(s->go_back);
+    sqlite3_step(s->release);
+    return failed != NEOQ_OK ? failed : status;
+}
+
 static int write_in(neoq_store *store, sqlite3 *transaction, sq_work work, void *arg)
 {
     int status = check(store, transaction);
     if (status != NEOQ_OK)
         return status;
-    sq_db db = {.handle = transaction};
+    savepoint s;
     sqlite3_wal_hook(transaction, after_commit, NULL);
-    if (sqlite3_exec(transaction, "SAVEPOINT neoq", NULL, NULL, NULL) != SQLITE_OK)
-        return sq_error(transaction, "in the caller's transaction");
-    sq_tx tx;
-    sq_tx_begin(&tx, store, &db, false);
-    status = work(&tx, arg);
-    int failed = db.status != NEOQ_OK ? db.status : status == NEOQ_ELOST ? status : sq_tx_flush(&tx);
-    sq_tx_free(&tx);
-    sq_db_forget(&db);
-    if (failed != NEOQ_OK) {
-        status = failed;
-        sqlite3_exec(transaction, "ROLLBACK TO neoq", NULL, NULL, NULL);
-    }
-    sqlite3_exec(transaction, "RELEASE neoq", NULL, NULL, NULL);
+    if (prepare(transaction, &s) && sqlite3_step(s.begin) == SQLITE_DONE)
+        status = write_behind(store, transaction, &s, work, arg);
+    else
+        status = sq_error(transaction, "in the caller's transaction");
+    forget(&s);
     return status;
 }
 
