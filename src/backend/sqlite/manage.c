@@ -181,7 +181,9 @@ typedef struct queue_args {
     neoq_queue_action action;
     int64_t value;
     neoq_state state; /* of a purge: 0 = all */
-    int64_t after_rid, purged;
+    int64_t after_rid;
+    /* what its last transaction came to, which counts once that is committed */
+    int64_t last_rid, purged;
     bool finished;
 } queue_args;
 
@@ -218,8 +220,8 @@ static int purge_some(sq_tx *tx, void *arg)
     if (tx->db->status != NEOQ_OK)
         return tx->db->status;
     tx->announce = purged > 0; /* there is room again */
-    args->purged += purged;
-    args->after_rid = count > 0 ? rids[count - 1] : args->after_rid;
+    args->purged = purged;
+    args->last_rid = count > 0 ? rids[count - 1] : args->after_rid;
     args->finished = count < BATCH;
     return NEOQ_OK;
 }
@@ -228,9 +230,11 @@ int sq_purge(neoq_store *store, const char *queue, neoq_state state, int64_t *pu
 {
     queue_args args = {.name = queue, .state = state};
     int status = NEOQ_OK;
-    while (!args.finished && status == NEOQ_OK)
-        status = sq_write(store, purge_some, &args);
-    *purged = args.purged;
+    *purged = 0;
+    while (!args.finished && (status = sq_write(store, purge_some, &args)) == NEOQ_OK) {
+        *purged += args.purged;
+        args.after_rid = args.last_rid;
+    }
     return status;
 }
 
