@@ -285,7 +285,9 @@ bool rd_proto_next(const rd_shape *shape, const void *message, uint32_t number, 
     reader r = read_bytes(*from);
     const unsigned char *begin = r.at;
     raw field;
-    for (r.at += *at; r.at < r.end && take_field(&r, &field);) {
+    if (*at > 0) /* of what was not decoded there is nothing to begin at */
+        r.at += *at;
+    while (r.at < r.end && take_field(&r, &field)) {
         const rd_field *known = field.number == number ? find_field(shape, &field) : NULL;
         *at = (size_t)(r.at - begin);
         if (known && is_repeated(known) && read_entry(known, field.sized, entry))
