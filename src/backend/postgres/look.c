@@ -19,7 +19,7 @@ static int look(neoq_store *store, const pg_statement *statement, pg_build *b, P
     const pg_params *params = pg_built(b);
     int status = params ? pg_pool_run(store->pool, statement, params, true, rows) : NEOQ_ENOMEM;
     pg_build_free(b);
-    return pg_only_read(store->pool, status);
+    return pg_only_read(status);
 }
 
 int pg_no_job(const char *id)

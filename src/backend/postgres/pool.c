@@ -343,8 +343,12 @@ void pg_pool_give(pg_pool *pool, pg_conn *conn)
 /* What is said of a later try does not take back that an answer was lost before, in these words. */
 static int after_loss(int status, const char *lost)
 {
+    char words[512];
     bool later = status == NEOQ_EBACKEND || status == NEOQ_ETIMEOUT || status == NEOQ_ENOMEM;
-    return later && *lost ? nq_fail(NEOQ_EUNKNOWN, "%s", lost) : status;
+    if (!later || !*lost)
+        return status;
+    snprintf(words, sizeof words, "%s", neoq_error_message());
+    return nq_fail(NEOQ_EUNKNOWN, "%s; repeating it failed: %s", lost, words);
 }
 
 static int run(pg_pool *pool, neoq_duration patience, bool urgent, const pg_statement *statement,
@@ -385,12 +389,13 @@ int pg_pool_run_urgently(pg_pool *pool, const pg_statement *statement, const pg_
     return run(pool, pool->settings->connect_timeout, true, statement, params, true, rows);
 }
 
-int pg_only_read(const pg_pool *pool, int status)
+int pg_only_read(int status)
 {
-    return status == NEOQ_EUNKNOWN
-               ? nq_fail(NEOQ_EBACKEND, "PostgreSQL %s: the connection broke before the answer came",
-                         pool->settings->shown)
-               : status;
+    char words[512];
+    if (status != NEOQ_EUNKNOWN)
+        return status;
+    snprintf(words, sizeof words, "%s", neoq_error_message());
+    return nq_fail(NEOQ_EBACKEND, "%s", words);
 }
 
 /* ---- housekeeping ----------------------------------------------------------------------- */

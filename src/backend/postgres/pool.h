@@ -39,7 +39,7 @@ int pg_pool_run_within(pg_pool *pool, neoq_duration patience, const pg_statement
 int pg_pool_run_urgently(pg_pool *pool, const pg_statement *statement, const pg_params *params, PGresult **rows);
 
 /* What the status of a statement that only reads comes to: an answer that was lost is a mere failure, NEOQ_EBACKEND. */
-int pg_only_read(const pg_pool *pool, int status);
+int pg_only_read(int status);
 
 /* The server's time by this pool's reckoning. */
 neoq_time pg_pool_now(pg_pool *pool);

@@ -107,7 +107,7 @@ static int look_where(neoq_store *store, PGconn *transaction, const char *functi
     pg_put_text(&b, function);
     int status = run_in(store, transaction, where_text, &b, &his);
     if (status == NEOQ_OK)
-        status = pg_only_read(store->pool, pg_pool_run(store->pool, &ours_too, pg_built(&b), true, &ours));
+        status = pg_only_read(pg_pool_run(store->pool, &ours_too, pg_built(&b), true, &ours));
     if (status == NEOQ_OK)
         status = compare_places(store, transaction, function, his, ours);
     PQclear(his);

@@ -258,6 +258,14 @@ static void sleep_for(neoq_duration wait)
     nanosleep(&(struct timespec){wait / 1000000, wait % 1000000 * 1000}, NULL);
 }
 
+/* An answer was lost, in these words, and the call could not be repeated. */
+static int fail_again(const char *lost)
+{
+    char words[512];
+    snprintf(words, sizeof words, "%s", neoq_error_message());
+    return nq_fail(NEOQ_EUNKNOWN, "%s; repeating it failed: %s", lost, words);
+}
+
 /* Tries until all is answered, the connection fails for good, or the time is over. What a later try says of itself, as
  * that nothing was sent, does not take back that an answer was lost before. */
 static int send_all(neoq_store *store, neoq_duration patience, rd_batch *batch, bool again)
@@ -292,7 +300,7 @@ static int send_all(neoq_store *store, neoq_duration patience, rd_batch *batch, 
     }
     free(v.argv);
     free(v.lengths);
-    return status != NEOQ_OK && unknown ? nq_fail(NEOQ_EUNKNOWN, "%s", words) : status;
+    return status != NEOQ_OK && status != NEOQ_EUNKNOWN && unknown ? fail_again(words) : status;
 }
 
 int rd_send_within(neoq_store *store, neoq_duration patience, rd_batch *batch, bool again)
@@ -312,10 +320,12 @@ int rd_send(neoq_store *store, rd_batch *batch, bool again)
 
 int rd_read(neoq_store *store, rd_batch *batch)
 {
+    char words[512];
     int status = rd_send(store, batch, true);
-    return status == NEOQ_EUNKNOWN
-               ? nq_fail(NEOQ_EBACKEND, "Redis %s: the connection broke before the answer came", store->url.shown)
-               : status;
+    if (status != NEOQ_EUNKNOWN)
+        return status;
+    snprintf(words, sizeof words, "%s", neoq_error_message());
+    return nq_fail(NEOQ_EBACKEND, "%s", words);
 }
 
 int rd_partly(int status)

@@ -210,22 +210,18 @@ void rd_pool_give(rd_pool *pool, rd_connection *c)
 int rd_pool_command(rd_pool *pool, int argc, const char *const *argv, bool again, redisReply **out)
 {
     *out = NULL;
-    char lost[512] =
-        ""; /* the words of an answer that was lost: what is said of the second try does not take it back */
     for (int tries = 1;; tries++) {
         rd_connection *c;
         int status = rd_pool_take(pool, &c);
         if (status != NEOQ_OK)
-            return *lost ? nq_fail(NEOQ_EUNKNOWN, "%s", lost) : status;
+            return status;
         nq_bound bound = nq_within(pool->url->call_timeout);
         status = rd_command(c, &bound, argc, argv, out);
         bool broke = status != NEOQ_OK && rd_descriptor(c) < 0;
         bool repeat = broke && (again || status == NEOQ_EBACKEND) && !rd_connection_silent(c) && tries == 1;
-        if (status == NEOQ_EUNKNOWN)
-            snprintf(lost, sizeof lost, "%s", neoq_error_message());
         rd_pool_give(pool, c);
         if (!repeat)
-            return status != NEOQ_OK && *lost ? nq_fail(NEOQ_EUNKNOWN, "%s", lost) : status;
+            return status;
     }
 }
 
