@@ -137,8 +137,9 @@ static void test_a_refusal_after_a_lost_answer_is_understood_within_the_lease(vo
     assert_int_equal(NEOQ_ELOST, settle(store, &run));
     hold->unsure = true; /* as if the first had had no answer */
     assert_int_equal(NEOQ_OK, settle(store, &run));
-    pulse(store, false); /* which finds that it is this worker's no more */
-    assert_int_equal(NEOQ_EUNKNOWN, settle(store, &run));
+    pulse(store, false); /* which finds it settled, and nobody can take it any more */
+    assert_true(hold->until == NQ_TIME_MAX);
+    assert_int_equal(NEOQ_OK, settle(store, &run));
     backend->release(store, &run);
     backend->close(store);
 }
@@ -155,6 +156,7 @@ static void test_a_refusal_after_the_lease_says_nothing(void **state)
         assert_int_equal(NEOQ_OK, settle(store, &runs[i]));
     }
     ((rd_hold *)runs[0].hold)->until = backend->now(store);
+    pulse(store, false); /* which finds it taken away */
     assert_int_equal(NEOQ_EUNKNOWN, settle(store, &runs[0]));
     const neoq_beat leave = {.worker = {.id = "0123"}}, beat = {.worker = {.id = "0123"}, .lease = NEOQ_SECONDS(30)};
     assert_int_equal(NEOQ_OK, backend->beat(store, &leave));

@@ -13,7 +13,7 @@ struct rd_hold {
     redisReply *row;          /* what the server told of it: its message is in there */
     const neoq_job *job;
     neoq_time until, renewing; /* until when it is nobody else's for sure; what that is being renewed to */
-    bool over;                 /* it may be somebody else's */
+    bool over;                 /* its lease was lost */
     bool unsure;               /* the answer to a settlement of it was lost */
     bool answered;             /* it was settled, or is not ours */
 };

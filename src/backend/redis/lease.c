@@ -79,12 +79,25 @@ static void put_renewals(const neoq_store *store, rd_batch *batch, rd_hold **hol
     }
 }
 
-/* id NULL: all of them. */
-static void note_loss(neoq_store *store, const char *id)
+/* The lease was, and with it all runs. */
+static void note_loss(neoq_store *store)
 {
     pthread_mutex_lock(&store->hold_mutex);
     for (rd_hold *hold = store->holds; hold; hold = hold->next)
-        hold->over = hold->over || !id || strcmp(hold->job->id, id) == 0;
+        hold->over = true;
+    pthread_mutex_unlock(&store->hold_mutex);
+}
+
+/* It was not renewed, as it is not running here any more: where nobody else could have taken it yet, it was settled. */
+static void note_refusal(neoq_store *store, const char *id)
+{
+    pthread_mutex_lock(&store->hold_mutex);
+    for (rd_hold *hold = store->holds; hold; hold = hold->next)
+        if (strcmp(hold->job->id, id) == 0) {
+            hold->renewing = 0;
+            if (rd_now(store) < hold->until)
+                hold->until = NQ_TIME_MAX;
+        }
     pthread_mutex_unlock(&store->hold_mutex);
 }
 
@@ -92,7 +105,7 @@ static void note_renewals(neoq_store *store, neoq_time until)
 {
     pthread_mutex_lock(&store->hold_mutex);
     for (rd_hold *hold = store->holds; hold; hold = hold->next)
-        if (hold->renewing == until)
+        if (hold->renewing == until && hold->until < until)
             hold->until = until;
     pthread_mutex_unlock(&store->hold_mutex);
 }
@@ -104,7 +117,7 @@ static void read_renewals(neoq_store *store, const redisReply *answer)
     for (size_t i = 0; i < rd_items(answer); i++) {
         const char *id = rd_string(rd_item(answer, i));
         if (id && lost)
-            note_loss(store, id);
+            note_refusal(store, id);
         else if (id && *id)
             rd_bell_cancel(store->bell, id);
         else
@@ -148,7 +161,7 @@ int rd_beat(neoq_store *store, const neoq_beat *beat)
     neoq_time until = rd_now(store) + beat->lease;
     int status = tell(store, beat, until);
     if (status == NEOQ_ELOST)
-        note_loss(store, NULL);
+        note_loss(store);
     if (status != NEOQ_OK)
         return status;
     note_pulse(store, beat, until);
