@@ -94,7 +94,7 @@ typedef struct neoq_settlement {
     /** out: NEOQ_OK; NEOQ_ELOST; or NEOQ_EUNKNOWN: it is not this worker's any more, but an earlier try, whose answer was
      * lost, may have settled it */
     int status;
-    bool cancelled;              /**< out: it ended dead because its cancellation had been asked for */
+    bool cancelled; /**< out: it ended dead because its cancellation had been asked for */
 } neoq_settlement;
 
 /** What to claim. */
