@@ -179,15 +179,14 @@ static void test_many_runs_leave_nobody(void **state)
     put_many(nq, count - 400);
     assert_status(NEOQ_OK, neoq_drain(nq, NEOQ_SECONDS(PATIENCE_SECONDS + count / 200)));
     pid_t server = c->server;
-    assert_int_equal(count, queue_of(nq, "apart").done);
+    eventually(queue_of(nq, "apart").done == count); /* a retry may be due by the server's clock alone */
     assert_int_equal(count + c->told, c->runs);
     assert_int_equal(c->told, c->crashes);
     assert_true(c->told > count / 60);
-    eventually(children_of(server, false) == 3); /* one that was sent home may be on its way */
-    assert_int_equal(0, children_of(server, true));
+    eventually(children_of(server, false) == 3);     /* one that was sent home may be on its way */
+    eventually(descriptors_of(server) == 3 + 3 + 3); /* 0 to 2; its host, the end of that, signals; a child each */
+    eventually(children_of(server, true) == 0);
     assert_int_equal(0, children_of(getpid(), false));
-    assert_int_equal(3 + 3 + 3,
-                     descriptors_of(server)); /* 0 to 2; its host, the end of that, signals; a child each */
     assert_true(pooled || before == descriptors_of(getpid()));
     print_message("%d runs, %d of them crashes\n", c->runs, c->crashes);
     store_close(s, nq);
