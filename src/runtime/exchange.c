@@ -482,6 +482,7 @@ static trip *begin_trip(neoq *nq)
     t->under_way = true;
     t->began = nq->clock->steady(nq->clock);
     nq->exchanging++;
+    nq->exchanges++;
     for (int i = 0; i < nq->lanes; i++)
         nq->trips[i].beside = nq->trips[i].under_way && nq->exchanging > 1;
     return t;

@@ -141,10 +141,11 @@ struct neoq {
     nq_queue *asks_next;   /* with it the next round trip begins to claim; NULL = the first */
     struct nq_trip *trips; /* as many as there are lanes */
     int lanes;
-    int settling;   /* runs in the round trips under way */
-    int exchanging; /* round trips under way */
-    bool waiting;   /* a thread sleeps in the store, or stands in for it */
-    bool looking;   /* a thread looks for cancellations now and then, as all slots are taken */
+    int settling;       /* runs in the round trips under way */
+    int exchanging;     /* round trips under way */
+    uint64_t exchanges; /* those that were ever begun */
+    bool waiting;       /* a thread sleeps in the store, or stands in for it */
+    bool looking;       /* a thread looks for cancellations now and then, as all slots are taken */
     /* Of a local store, in which nobody needs to wait while all are busy: whether nobody does, and whether whoever
      * changed the store has said so since the last round trip. Read without the mutex. */
     atomic_bool unattended, poked;

@@ -36,6 +36,15 @@ static bool busy(const neoq *nq)
     return claimed || nq->running.head || nq->finished.head || nq->settling > 0 || nq->exchanging > 0;
 }
 
+/* Whether something was claimed or settled while the store was asked what is left: its answer is not about that. */
+static bool went_on(neoq *nq, uint64_t exchanges)
+{
+    pthread_mutex_lock(&nq->mutex);
+    bool more = nq->exchanges != exchanges || busy(nq);
+    pthread_mutex_unlock(&nq->mutex);
+    return more;
+}
+
 typedef struct runnable {
     neoq *nq;
     int64_t count;
@@ -69,12 +78,13 @@ int neoq_drain(neoq *nq, neoq_duration timeout)
         bool in_time = true;
         while (busy(nq) && in_time)
             in_time = wait_ended(nq, nq->clock, until);
+        uint64_t exchanges = nq->exchanges;
         pthread_mutex_unlock(&nq->mutex);
         runnable left = {.nq = nq};
         status = in_time ? nq->backend->queues(nq->store, count_runnable, &left) : NEOQ_OK;
         if (status != NEOQ_OK)
             return status;
-        if (in_time && left.count == 0)
+        if (in_time && left.count == 0 && !went_on(nq, exchanges))
             return NEOQ_OK;
         int64_t steady = nq->clock->steady(nq->clock);
         if (!in_time || steady >= until)
