@@ -418,7 +418,7 @@ static void waits_for_a_full_server(void **state)
     conn->broken = true;
     pg_pool_give(hog, conn);
     char url[1024];
-    snprintf(url, sizeof url, "%s&pool_max_conns=2&connect_timeout=200ms", b->url);
+    snprintf(url, sizeof url, "%s&pool_max_conns=2&connect_timeout=1s", b->url);
     eventually(try_pool(b, url, &pool) == NEOQ_OK); /* the server takes a moment to free the place */
     pg_conn *one, *two;
     assert_int_equal(pg_pool_take(pool, &one), NEOQ_OK);
