@@ -3,26 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-void gate_wait(gate *g)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 30;
-    pthread_mutex_lock(&g->lock);
-    while (!g->is_open && pthread_cond_timedwait(&g->changed, &g->lock, &until) == 0)
-        ;
-    pthread_mutex_unlock(&g->lock);
-}
-
-void gate_open(gate *g)
-{
-    pthread_mutex_lock(&g->lock);
-    g->is_open = true;
-    pthread_cond_broadcast(&g->changed);
-    pthread_mutex_unlock(&g->lock);
-}
 
 static void copy(char *to, size_t size, const char *from)
 {

@@ -11,19 +11,7 @@
 
 #include <neoq.h>
 
-/* Holds handlers back. Nobody waits longer than the test's patience, so a failed test ends. */
-typedef struct gate {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool is_open;
-} gate;
-
-#define GATE_INITIALIZER                                                                                             \
-    {                                                                                                                \
-        PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false                                                   \
-    }
-void gate_wait(gate *g);
-void gate_open(gate *g);
+#include "support/gate.h"
 
 typedef enum act {
     ACT_DONE = 0,

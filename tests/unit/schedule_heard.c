@@ -9,41 +9,14 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <pthread.h>
-#include <time.h>
-
 #include <neoq/testing.h>
 
 #include "backend/memory/memory.h"
+#include "support/gate.h"
 
-static struct {
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    bool read; /* the schedules were, once */
-    bool due;  /* the one that came meanwhile */
-    bool ran;
-} seen = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-
-static bool await(const bool *what)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 20;
-    pthread_mutex_lock(&seen.mutex);
-    while (!*what && pthread_cond_timedwait(&seen.changed, &seen.mutex, &until) == 0)
-        ;
-    bool is = *what;
-    pthread_mutex_unlock(&seen.mutex);
-    return is;
-}
-
-static void tell(bool *what)
-{
-    pthread_mutex_lock(&seen.mutex);
-    *what = true;
-    pthread_cond_broadcast(&seen.changed);
-    pthread_mutex_unlock(&seen.mutex);
-}
+static gate were_read = GATE_INITIALIZER; /* the schedules, once */
+static gate due = GATE_INITIALIZER;       /* the one that came meanwhile is */
+static gate ran = GATE_INITIALIZER;
 
 static int open_memory(neoq_store **out, const neoq_store_config *config)
 {
@@ -55,14 +28,14 @@ static int open_memory(neoq_store **out, const neoq_store_config *config)
 static int schedules(neoq_store *store, neoq_each_schedule each, void *arg)
 {
     int status = nq_memory_backend.schedules(store, each, arg);
-    tell(&seen.read);
-    await(&seen.due);
+    gate_open(&were_read);
+    gate_wait(&due);
     return status;
 }
 
 static int set_schedule(neoq_store *store, const neoq_schedule_record *schedule)
 {
-    await(&seen.read);
+    gate_wait(&were_read);
     return nq_memory_backend.set_schedule(store, schedule);
 }
 
@@ -70,7 +43,7 @@ static int handle(neoq_ctx *ctx, void *arg)
 {
     (void)ctx;
     (void)arg;
-    tell(&seen.ran);
+    gate_open(&ran);
     return NEOQ_OK;
 }
 
@@ -89,10 +62,10 @@ static void test_a_schedule_that_comes_while_they_are_read_ticks_in_time(void **
     neoq *nq = NULL;
     assert_int_equal(NEOQ_OK, neoq_clock_create(&clock, 0, 1));
     assert_int_equal(NEOQ_OK, neoq_testing_open(&nq, "slow:", NULL, clock, NEOQ_TESTING_THREADS));
-    assert_int_equal(NEOQ_OK, neoq_start_cron(nq, "@every 1m", &(neoq_handler){.queue = "q", .handle = handle}));
-    neoq_clock_advance(clock, NEOQ_MINUTES(1));
-    tell(&seen.due);
-    assert_true(await(&seen.ran));
+    assert_int_equal(NEOQ_OK, neoq_start_cron(nq, "@every 5s", &(neoq_handler){.queue = "q", .handle = handle}));
+    neoq_clock_advance(clock, NEOQ_SECONDS(5)); /* less than a lease: they are not read again by themselves */
+    gate_open(&due);
+    assert_true(gate_wait(&ran));
     neoq_close(nq);
     neoq_clock_destroy(clock);
 }
