@@ -329,7 +329,7 @@ typedef struct neoq_run_info neoq_run_info;
  * Told of each run that ended here, once the store has written it down: job as it is now (job->state tells what became
  * of it), run as in neoq_runs(). It is called from threads of neoq's own, several at once; both pointers live until it
  * returns. While it runs, other ends wait to be written down: it must not take long. A run whose end was refused
- * (NEOQ_ELOST) is not told.
+ * (NEOQ_ELOST), or of whose end nobody knows (its answer and then the lease were lost), is not told.
  */
 typedef void (*neoq_observer)(const neoq_job *job, const neoq_run_info *run, void *arg);
 /**
