@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/postgres/exchange.h"
 #include "backend/postgres/postgres.h"
 #include "base/clock.h"
 #include "base/uuid.h"
@@ -147,6 +148,41 @@ static void a_claim_renews_the_lease(void **state)
     nq_postgres_backend.close(store);
 }
 
+static int settle(neoq_store *store, claimed *c, int expected)
+{
+    neoq_settlement end = {.id = c->runs[0].job.id,
+                           .epoch = c->runs[0].job.epoch,
+                           .hold = c->runs[0].hold,
+                           .state = NEOQ_DONE,
+                           .outcome = "done",
+                           .forget = true,
+                           .started_at = c->runs[0].job.ran_at,
+                           .finished_at = c->runs[0].job.ran_at};
+    neoq_exchange x = {.worker = worker, .settlements = &end, .settlement_count = 1};
+    assert_int_equal(expected, nq_postgres_backend.exchange(store, &x));
+    return end.status;
+}
+
+/* As long as the worker has its lease, it was the try before that settled the run; else nobody knows. */
+static void a_refusal_after_a_lost_answer_is_understood_within_the_lease(void **state)
+{
+    base *b = *state;
+    claimed c;
+    char id[NQ_UUID_TEXT_SIZE];
+    neoq_store *store = open_store(b);
+    enqueue(store, 1, id);
+    assert_int_equal(NEOQ_OK, claim(store, ROOM, &c));
+    assert_int_equal(1, c.x.run_count);
+    assert_int_equal(NEOQ_OK, settle(store, &c, NEOQ_OK));
+    assert_int_equal(NEOQ_ELOST, settle(store, &c, NEOQ_OK));
+    ((pg_hold *)c.runs[0].hold)->unsure = true; /* as if the first had had no answer */
+    assert_int_equal(NEOQ_OK, settle(store, &c, NEOQ_OK));
+    sql(b, "UPDATE neoq.worker SET lost = true");
+    assert_int_equal(NEOQ_EUNKNOWN, settle(store, &c, NEOQ_ELOST));
+    release(store, &c);
+    nq_postgres_backend.close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +191,7 @@ int main(void)
         on_base(a_claim_tells_when_to_look_again),
         on_base(nothing_to_look_for_is_told_too),
         on_base(a_claim_renews_the_lease),
+        on_base(a_refusal_after_a_lost_answer_is_understood_within_the_lease),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
