@@ -148,7 +148,7 @@ static void a_claim_renews_the_lease(void **state)
     nq_postgres_backend.close(store);
 }
 
-static int settle(neoq_store *store, claimed *c, int expected)
+static int settle(neoq_store *store, claimed *c, const char *by, int expected)
 {
     neoq_settlement end = {.id = c->runs[0].job.id,
                            .epoch = c->runs[0].job.epoch,
@@ -158,7 +158,7 @@ static int settle(neoq_store *store, claimed *c, int expected)
                            .forget = true,
                            .started_at = c->runs[0].job.ran_at,
                            .finished_at = c->runs[0].job.ran_at};
-    neoq_exchange x = {.worker = worker, .settlements = &end, .settlement_count = 1};
+    neoq_exchange x = {.worker = by, .settlements = &end, .settlement_count = 1};
     assert_int_equal(expected, nq_postgres_backend.exchange(store, &x));
     return end.status;
 }
@@ -173,12 +173,35 @@ static void a_refusal_after_a_lost_answer_is_understood_within_the_lease(void **
     enqueue(store, 1, id);
     assert_int_equal(NEOQ_OK, claim(store, ROOM, &c));
     assert_int_equal(1, c.x.run_count);
-    assert_int_equal(NEOQ_OK, settle(store, &c, NEOQ_OK));
-    assert_int_equal(NEOQ_ELOST, settle(store, &c, NEOQ_OK));
+    assert_int_equal(NEOQ_OK, settle(store, &c, worker, NEOQ_OK));
+    assert_int_equal(NEOQ_ELOST, settle(store, &c, worker, NEOQ_OK));
     ((pg_hold *)c.runs[0].hold)->unsure = true; /* as if the first had had no answer */
-    assert_int_equal(NEOQ_OK, settle(store, &c, NEOQ_OK));
+    assert_int_equal(NEOQ_OK, settle(store, &c, worker, NEOQ_OK));
     sql(b, "UPDATE neoq.worker SET lost = true");
-    assert_int_equal(NEOQ_EUNKNOWN, settle(store, &c, NEOQ_ELOST));
+    assert_int_equal(NEOQ_EUNKNOWN, settle(store, &c, worker, NEOQ_ELOST));
+    release(store, &c);
+    nq_postgres_backend.close(store);
+}
+
+/* The worker that joined in its place has a lease, but not on that run. */
+static void who_joined_anew_does_not_know_either(void **state)
+{
+    base *b = *state;
+    claimed c;
+    char id[NQ_UUID_TEXT_SIZE];
+    neoq_store *store = open_store(b);
+    enqueue(store, 1, id);
+    assert_int_equal(NEOQ_OK, claim(store, ROOM, &c));
+    assert_int_equal(NEOQ_OK, settle(store, &c, worker, NEOQ_OK));
+    ((pg_hold *)c.runs[0].hold)->unsure = true;
+    sql(b, "UPDATE neoq.worker SET lost = true");
+    neoq_beat beat = {.worker = {.running = 1, .capacity = 1}, .lease = NEOQ_SECONDS(60)};
+    snprintf(beat.worker.id, sizeof beat.worker.id, "%s", worker);
+    assert_int_equal(NEOQ_ELOST, nq_postgres_backend.beat(store, &beat));
+    beat.join = true;
+    snprintf(beat.worker.id, sizeof beat.worker.id, "another");
+    assert_int_equal(NEOQ_OK, nq_postgres_backend.beat(store, &beat));
+    assert_int_equal(NEOQ_EUNKNOWN, settle(store, &c, "another", NEOQ_OK));
     release(store, &c);
     nq_postgres_backend.close(store);
 }
@@ -192,6 +215,7 @@ int main(void)
         on_base(nothing_to_look_for_is_told_too),
         on_base(a_claim_renews_the_lease),
         on_base(a_refusal_after_a_lost_answer_is_understood_within_the_lease),
+        on_base(who_joined_anew_does_not_know_either),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

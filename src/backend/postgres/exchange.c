@@ -165,14 +165,25 @@ static void settled(neoq_settlement *s, bool cancelled)
         nq_heed_cancel(s);
 }
 
+static bool is_over(neoq_store *store, const pg_hold *hold)
+{
+    pthread_mutex_lock(&store->hold_mutex);
+    bool over = hold->over;
+    pthread_mutex_unlock(&store->hold_mutex);
+    return over;
+}
+
 /* Of a run whose settlement had no answer before: as it has an epoch that only this worker had, and the worker lives, it was
  * that settlement that ended it. Else nobody knows. */
-static void read_lost(const trip *t)
+static void read_lost(neoq_store *store, const trip *t)
 {
+    if (t->lost)
+        pg_hold_over(store);
     for (size_t i = 0; i < t->whole_count; i++) {
         neoq_settlement *s = t->whole[i];
-        if (s->status == NEOQ_ELOST && s->hold && ((const pg_hold *)s->hold)->unsure)
-            s->status = t->lost ? NEOQ_EUNKNOWN : NEOQ_OK;
+        const pg_hold *hold = s->hold;
+        if (s->status == NEOQ_ELOST && hold && hold->unsure)
+            s->status = is_over(store, hold) ? NEOQ_EUNKNOWN : NEOQ_OK;
     }
 }
 
@@ -233,7 +244,7 @@ static int read_answer(neoq_store *store, trip *t, const PGresult *rows)
         default: note_queue(store, t->open[place], rows, row);
         }
     }
-    read_lost(t);
+    read_lost(store, t);
     note_returns(store, t);
     for (size_t i = 0; i < t->plain_count; i++)
         if (t->plain[i]->status == NEOQ_ELOST)

@@ -17,6 +17,7 @@ struct pg_hold {
     uint8_t id[16];
     pg_place place; /* in the order of its queue, and its claim's in its exchange */
     int claim;
+    bool over;     /* its worker's lease was lost */
     bool unsure;   /* the answer to a settlement of it was lost */
     bool answered; /* it was settled, or is not ours */
 };
@@ -27,6 +28,8 @@ bool pg_hold_run(neoq_store *store, const PGresult *rows, int row, int column, i
 
 /* The answer to an exchange was lost: what it may have settled, and whether it may have claimed. */
 void pg_hold_unsure(neoq_store *store, const neoq_exchange *x);
+/* The lease was lost, and with it all runs that are held. */
+void pg_hold_over(neoq_store *store);
 /* If a claim's answer was lost before: gives back the runs of this worker that nobody here holds. */
 int pg_give_back_strays(neoq_store *store, const char *worker);
 

@@ -70,6 +70,14 @@ void pg_hold_unsure(neoq_store *store, const neoq_exchange *x)
     pthread_mutex_unlock(&store->hold_mutex);
 }
 
+void pg_hold_over(neoq_store *store)
+{
+    pthread_mutex_lock(&store->hold_mutex);
+    for (pg_hold *hold = store->holds; hold; hold = hold->next)
+        hold->over = true;
+    pthread_mutex_unlock(&store->hold_mutex);
+}
+
 static bool is_held(neoq_store *store, const uint8_t *id)
 {
     pthread_mutex_lock(&store->hold_mutex);

@@ -92,10 +92,12 @@ int pg_beat(neoq_store *store, const neoq_beat *beat)
     if (is_known(store, beat))
         return NEOQ_OK;
     int status = send_beat(store, beat, &rows);
-    if (status == NEOQ_OK && PQgetisnull(rows, 0, 0))
+    if (status == NEOQ_OK && PQgetisnull(rows, 0, 0)) {
+        pg_hold_over(store);
         status = nq_fail(NEOQ_ELOST, "worker %s lost its lease", beat->worker.id);
-    else if (status == NEOQ_OK)
+    } else if (status == NEOQ_OK) {
         note_beat(store, beat, pg_bool(rows, 0, 0));
+    }
     PQclear(rows);
     return status;
 }
