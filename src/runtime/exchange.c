@@ -543,14 +543,17 @@ int nq_exchange(neoq *nq, nq_queue *want)
         take_in(nq, t);
         ask_for_ready(nq, t);
         drop_runs(nq, &t->settling); /* what is left, their handlers may still look at */
-        if (lost && strcmp(t->worker, nq->worker.id) == 0)
+        lost = lost && nq->joined && strcmp(t->worker, nq->worker.id) == 0;
+        if (lost)
             nq_worker_lost(nq);
     } else {
         put_back(nq, t);
     }
-    if ((status == NEOQ_OK) != (failures == 0)) {
+    if (lost || (status == NEOQ_OK) != (failures == 0)) {
         pthread_mutex_unlock(&nq->mutex);
         tell_of_store(nq, status, failures);
+        if (lost)
+            nq_tell_of_loss(nq);
         pthread_mutex_lock(&nq->mutex);
     }
     nq->settling -= settling;

@@ -55,6 +55,11 @@ static int join_store(neoq *nq)
     return NEOQ_OK;
 }
 
+void nq_tell_of_loss(const neoq *nq)
+{
+    nq_log(&nq->options, NEOQ_LOG_WARN, "the lease was lost, so were its runs");
+}
+
 /* Whether the worker of that id is still this neoq's: it is given up as lost. One that has left meanwhile is not lost. */
 static bool lose_worker(neoq *nq, const char *id)
 {
@@ -64,7 +69,7 @@ static bool lose_worker(neoq *nq, const char *id)
         nq_worker_lost(nq);
     pthread_mutex_unlock(&nq->mutex);
     if (ours)
-        nq_log(&nq->options, NEOQ_LOG_WARN, "the lease was lost, so were its runs");
+        nq_tell_of_loss(nq);
     return ours;
 }
 

@@ -29,6 +29,7 @@ static struct {
     int beside, company;         /* trips that joined the one that is held up; those that were joined */
     size_t here;                 /* runs that were claimed and are not on their way back */
     char worker[64];             /* who beat last */
+    int losses;                  /* that the log tells of */
     int rejoined;                /* trips during which the worker joined anew */
     bool lose;                   /* the next trip that joins one held up with runs finds the lease lost */
     bool bait;                   /* such a one is held up */
@@ -136,11 +137,13 @@ static int handle(neoq_ctx *ctx, void *nq)
     return neoq_enqueue(nq, &(neoq_job){.queue = "nobody works this", .payload = "{}"}, NULL);
 }
 
-static void quiet(neoq_log_level level, const char *line, void *arg)
+static void note_loss(neoq_log_level level, const char *line, void *arg)
 {
     (void)level;
-    (void)line;
     (void)arg;
+    pthread_mutex_lock(&seen.mutex);
+    seen.losses += strstr(line, "the lease was lost") != NULL;
+    pthread_mutex_unlock(&seen.mutex);
 }
 
 static void run_jobs(void)
@@ -162,7 +165,7 @@ static void run_jobs(void)
     seen.here = 0;
     runs = next_number = out_of_order = stale_runs = 0;
     neoq *nq = NULL;
-    assert_int_equal(NEOQ_OK, neoq_open(&nq, "lanes:", &(neoq_options){.log = quiet, .unique = NEOQ_UNIQUE_OFF}));
+    assert_int_equal(NEOQ_OK, neoq_open(&nq, "lanes:", &(neoq_options){.log = note_loss, .unique = NEOQ_UNIQUE_OFF}));
     for (int at = 0; at < JOBS; at += BATCH) {
         for (int i = 0; i < BATCH; i++) {
             snprintf(payloads[i], sizeof payloads[i], "%d", at + i);
@@ -194,6 +197,7 @@ static void test_what_is_claimed_beside_the_loss_of_the_lease_is_given_back(void
     run_jobs();
     assert_false(seen.lose);
     assert_int_equal(1, seen.rejoined);
+    assert_int_equal(1, seen.losses);
     assert_true(seen.stale_count > 0);
     assert_int_equal(0, stale_runs);
     assert_int_equal(JOBS, runs);
