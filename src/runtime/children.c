@@ -28,11 +28,11 @@
 enum {
     DEFAULT_RECYCLE_AFTER = 1000,
     DEFAULT_KILL_AFTER_S = 5,
-    ASKED_S = 1,           /* from the cancellation of the context to SIGTERM */
-    PRESSED_HARD = 2,      /* it was asked, had its SIGTERM: all that is left is SIGKILL */
-    BEGINNINGS_MAX = 5,    /* children that end before they take the run up */
-    LAST_BREATH_MS = 1000, /* for what was killed, but by nobody who could tell of its end, to be gone */
-    AGAIN_MS = 100         /* until a signal that found no room on its way is sent once more */
+    ASKED_S = 1,          /* from the cancellation of the context to SIGTERM */
+    PRESSED_HARD = 2,     /* it was asked, had its SIGTERM: all that is left is SIGKILL */
+    BEGINNINGS_MAX = 5,   /* children that end before they take the run up */
+    LAST_BREATH_MS = 500, /* for what was killed, but by nobody who could tell of its end, to be gone */
+    AGAIN_MS = 100        /* until a signal that found no room on its way is sent once more */
 };
 
 /* A place for a child, which is there from its first run on. */
