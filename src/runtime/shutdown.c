@@ -92,7 +92,7 @@ int neoq_drain(neoq *nq, neoq_duration timeout)
         int64_t look = steady + NEOQ_MILLISECONDS(5);
         pthread_mutex_lock(&nq->mutex);
         bool stopped = nq->phase != NQ_OPEN;
-        if (!busy(nq) && !stopped)
+        if (left.count > 0 && !busy(nq) && !stopped)
             wait_ended(nq, nq->clock, look < until ? look : until);
         pthread_mutex_unlock(&nq->mutex);
         if (stopped)
