@@ -11,6 +11,7 @@ import bisect
 import collections
 import glob
 import os
+import signal
 import time
 
 from records import (ASKED, AWAY, BACK, BORN, CONT, CRASH, CRASHING, DELAYED, DUPLICATE, EFFECT, ENDING, EXIT, FAULT, FINISH,
@@ -356,7 +357,8 @@ class Trial:
                 and not self.troubled_children(process, (begun or finish.at) - 5 * S, finish.at):
             self.complain("false-end", f"run {epoch} is told as crashed, and nothing crashed it")
         elif outcome == "t" and (begun is None or finish.at - begun < RUN_TIMEOUT) \
-                and not self.troubled_children(process, finish.at - 5 * S, finish.at): # it may have had to begin anew
+                and not self.troubled_children(process, finish.at - 5 * S, finish.at) \
+                and not (begun is None and self.stopped_child(process, finish.at)): # it may have had to begin anew
             self.complain("false-end", f"run {epoch} is told as timed out, and was not that long")
         elif outcome == "l" and not any(at <= finish.at for at in world.server_kills.get(process, ())) \
                 and not any((begun or 0) <= at <= finish.at for at in world.lease_losses.get(process, ())):
@@ -371,6 +373,11 @@ class Trial:
         return (any(begin <= at <= end for at in world.server_kills.get(process, ()))
                 or any(begin <= at <= end for key, hits in world.child_signals.items() if key[0] == process
                        for at, _ in hits))
+
+    def stopped_child(self, process, end):
+        """A child that was stopped while it had nothing to do waits for the run that times out in it, however long."""
+        return any(at <= end and number == signal.SIGSTOP for key, hits in self.world.child_signals.items()
+                   if key[0] == process for at, number in hits)
 
     def check_causes(self):
         """Each start has its cause: the enqueueing, or how the run before it ended. And retries count those that cost."""

@@ -298,12 +298,19 @@ class Checker(unittest.TestCase):
 
     def test_what_troubles_a_child_waits_while_its_host_is_frozen(self):
         def story(freeze):
-            s = Story().fault(1.5, KILL_CHILD, W, 19, pid=555).asked(2, 1)
+            s = Story().fault(1.5, KILL_CHILD, W, 9, pid=555).asked(2, 1)
             if freeze:
                 s.fault(1.6, STOP, W).fault(5.6, CONT, W)
             return s.tell(8, FINISH, W, 1, 1, "t", 4).run(8.1, 1, 2, retries=1)
         self.passes(story(freeze=True))
         self.fails("false-end", story(freeze=False))
+
+    def test_a_stopped_child_waits_for_its_run(self):
+        def story(number):
+            s = Story().fault(1.5, KILL_CHILD, W, number, pid=555).asked(2, 1)
+            return s.tell(12, FINISH, W, 1, 1, "t", 4).run(12.1, 1, 2, retries=1)
+        self.passes(story(19))
+        self.fails("false-end", story(9))
 
     def test_who_left_its_group_outlives_a_killed_fork_server(self):
         def story(epoch, killed):
