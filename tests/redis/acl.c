@@ -271,6 +271,8 @@ static void rule_a_queue(trial *t)
     step(backend->set_queue(t->store, "q", NEOQ_QUEUE_RESUME, 0));
     step(backend->set_queue(t->store, "q", NEOQ_QUEUE_CAPACITY, 50));
     neoq_job job = next_job(t, id);
+    job.unique = NEOQ_UNIQUE_ON; /* of a queue with a capacity, not every job gets the lock that it asks for */
+    job.fingerprint = "0123456789abcdef";
     put(t, &job);
     step(backend->purge(t->store, "q", 0, &purged));
     step(backend->set_queue(t->store, "q", NEOQ_QUEUE_REMOVE, 0));

@@ -281,10 +281,8 @@ static void put_claims(neoq_store *store, trip *t)
 
 static void take_runs(neoq_store *store, trip *t, redisReply *answer, const char *queue)
 {
-    for (size_t i = FIRST_RUN; i < rd_items(answer); i++) {
-        redisReply *row = answer->element[i];
-        answer->element[i] = NULL;
-        if (rd_hold_run(store, row, queue, t->now, t->until, &t->x->runs[t->x->run_count]))
+    for (size_t i = FIRST_RUN; i < rd_items(answer); i += RD_ROW_WIDTH) {
+        if (rd_hold_run(store, answer, i, queue, t->now, t->until, &t->x->runs[t->x->run_count]))
             t->x->run_count++;
         else
             t->starved = true;
@@ -301,7 +299,7 @@ static void read_claim(neoq_store *store, trip *t, const char *queue, size_t mos
     } else if (rd_is_text(first, "slow")) {
         rd_bell_note(store->bell, home, t->sent, false, rd_number(rd_item(answer, 1), 0));
     } else {
-        bool empty = rd_items(answer) < FIRST_RUN + most;
+        bool empty = rd_items(answer) < FIRST_RUN + most * RD_ROW_WIDTH;
         int64_t arrivals = rd_number(rd_item(answer, ARRIVALS), 0);
         rd_arrivals_take(store->arrivals, home, t->steady, arrivals, arrivals);
         rd_bell_note(store->bell, home, t->sent, empty, rd_number(first, 0));
@@ -385,7 +383,7 @@ static int start(neoq_store *store, trip *t)
         s->cancelled = false;
         s->slow_down = s->slow_down && !rd_is_shared(store); /* it would be everybody's queue */
         if (hold)
-            add_ending(t, s, hold, rd_home(store, hold->job->queue), rd_item(hold->row, RD_ROW_MESSAGE));
+            add_ending(t, s, hold, rd_home(store, hold->job->queue), hold->message);
         else
             status = find_run(store, t, s);
     }

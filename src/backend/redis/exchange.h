@@ -10,7 +10,7 @@
 /* What a claimed run holds. The memory of its view follows in the same block. */
 struct rd_hold {
     rd_hold *previous, *next; /* of the store's list */
-    redisReply *row;          /* what the server told of it: its message is in there */
+    redisReply *message;
     const neoq_job *job;
     neoq_time until, renewing; /* until when it is nobody else's for sure; what that is being renewed to */
     bool over;                 /* its lease was lost */
@@ -18,12 +18,13 @@ struct rd_hold {
     bool answered;             /* it was settled, or is not ours */
 };
 
-enum { RD_ROW_MESSAGE = 1 };
+enum { RD_ROW_WIDTH = 5 };
 
-/* Makes a run of a row {id, message, facts, place, epoch[, ran]}, in state RUNNING, and takes the row over. What cannot
- * be read becomes a run without payload. until: of the hold. False: no memory. */
-bool rd_hold_run(neoq_store *store, redisReply *row, const char *queue, neoq_time ran_at, neoq_time until,
-                 neoq_claimed *run);
+/* Makes a run, in state RUNNING, of the items of a reply from there on: id, message, facts, place, epoch, and, where ran_at
+ * is 0, when it began. Takes the message over. What cannot be read becomes a run without payload. until: of the hold.
+ * False: no memory, or no such items. */
+bool rd_hold_run(neoq_store *store, redisReply *reply, size_t from, const char *queue, neoq_time ran_at,
+                 neoq_time until, neoq_claimed *run);
 
 /* The answer to an exchange was lost: what it may have settled, and whether it may have claimed. */
 void rd_hold_unsure(neoq_store *store, const neoq_exchange *x);

@@ -12,27 +12,27 @@
 
 _Static_assert(sizeof(rd_hold) % 8 == 0, "a job is copied behind it");
 
-enum { ID, MESSAGE = RD_ROW_MESSAGE, FACTS, PLACE, EPOCH, RAN };
+enum { ID, MESSAGE, FACTS, PLACE, EPOCH, RAN = RD_ROW_WIDTH };
 
-bool rd_hold_run(neoq_store *store, redisReply *row, const char *queue, neoq_time ran_at, neoq_time until,
-                 neoq_claimed *run)
+bool rd_hold_run(neoq_store *store, redisReply *reply, size_t from, const char *queue, neoq_time ran_at,
+                 neoq_time until, neoq_claimed *run)
 {
     rd_view view;
     neoq_job *copy;
-    const char *id = rd_string(rd_item(row, ID));
-    const rd_row told = {.id = rd_item(row, ID),
-                         .message = rd_item(row, MESSAGE),
-                         .facts = rd_item(row, FACTS),
-                         .place = rd_item(row, PLACE),
-                         .epoch = rd_item(row, EPOCH),
-                         .ran = rd_item(row, RAN)};
+    const char *id = rd_string(rd_item(reply, from + ID));
+    const rd_row told = {.id = rd_item(reply, from + ID),
+                         .message = rd_item(reply, from + MESSAGE),
+                         .facts = rd_item(reply, from + FACTS),
+                         .place = rd_item(reply, from + PLACE),
+                         .epoch = rd_item(reply, from + EPOCH),
+                         .ran = ran_at ? NULL : rd_item(reply, from + RAN)};
     int status = NEOQ_EBACKEND;
+    if (rd_items(reply) < from + RD_ROW_WIDTH)
+        return false;
     if (id && strlen(id) < NEOQ_ID_SIZE)
         status = rd_view_read(&view, &told, rd_tenant(store, queue), 0);
-    if (status == NEOQ_ENOMEM) {
-        freeReplyObject(row);
+    if (status == NEOQ_ENOMEM)
         return false;
-    }
     bool read = status == NEOQ_OK;
     if (!read)
         view = (rd_view){.job = {.id = id ? id : "",
@@ -48,11 +48,10 @@ bool rd_hold_run(neoq_store *store, redisReply *row, const char *queue, neoq_tim
     rd_hold *hold = nq_job_copy_behind(&view.job, sizeof *hold, &copy);
     if (read)
         rd_view_clear(&view);
-    if (!hold) {
-        freeReplyObject(row);
+    if (!hold)
         return false;
-    }
-    *hold = (rd_hold){.row = row, .job = copy, .until = until};
+    *hold = (rd_hold){.message = reply->element[from + MESSAGE], .job = copy, .until = until};
+    reply->element[from + MESSAGE] = NULL;
     run->job = *copy;
     run->hold = hold;
     pthread_mutex_lock(&store->hold_mutex);
@@ -77,7 +76,7 @@ void rd_release(neoq_store *store, neoq_claimed *run)
     if (!hold->answered)
         store->unsure = true;
     pthread_mutex_unlock(&store->hold_mutex);
-    freeReplyObject(hold->row);
+    freeReplyObject(hold->message);
     free(hold);
 }
 

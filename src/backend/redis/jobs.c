@@ -4,7 +4,7 @@
  *
  *   created_at priority unique deadline retention fingerprint's-size metadata's-size wait...\n
  *
- * Sizes are -1 where there is none.
+ * Sizes are -1 where there is none, and -2 where the fingerprint is what the message's unique key ends with.
  */
 #include "backend/redis/jobs.h"
 
@@ -24,6 +24,9 @@ static const int64_t century = (int64_t)36500 * 86400;
 enum { GO_TIMEOUT = 1800 };
 /* Go neoq's payload where there is none. */
 static const char nothing[] = "null";
+/* The lock of a queue's fingerprint. */
+static const char lock_format[] = "asynq:{%.*s}:unique:neoq:%s";
+enum { IN_LOCK = -2 }; /* a fingerprint's size */
 
 /* ---- writing ---------------------------------------------------------------------------- */
 
@@ -32,24 +35,27 @@ int64_t rd_seconds_up(neoq_duration duration)
     return duration == NEOQ_FOREVER ? century : duration / 1000000 + (duration % 1000000 > 0);
 }
 
-static void add_facts(nq_buffer *facts, const neoq_job *job)
+static void add_facts(nq_buffer *facts, const neoq_job *job, bool locks)
 {
-    size_t print = job->fingerprint ? strlen(job->fingerprint) : 0,
+    size_t print = job->fingerprint && !locks ? strlen(job->fingerprint) : 0,
            metadata = job->metadata ? strlen(job->metadata) : 0;
     nq_buffer_addf(facts, "%" PRId64 " %d %d %" PRId64 " %" PRId64 " %d %d", job->created_at, job->priority,
-                   (int)job->unique, job->deadline, job->retention, job->fingerprint ? (int)print : -1,
+                   (int)job->unique, job->deadline, job->retention,
+                   locks              ? IN_LOCK
+                   : job->fingerprint ? (int)print
+                                      : -1,
                    job->metadata ? (int)metadata : -1);
     for (size_t i = 0; job->retry_waits && i < job->retry_wait_count; i++)
         nq_buffer_addf(facts, " %" PRId64, job->retry_waits[i]);
     nq_buffer_add_char(facts, '\n');
-    nq_buffer_add(facts, job->fingerprint ? job->fingerprint : "", print);
+    nq_buffer_add(facts, print > 0 ? job->fingerprint : "", print);
     nq_buffer_add(facts, job->metadata ? job->metadata : "", metadata);
 }
 
-static void put_facts(rd_batch *batch, const neoq_job *job)
+static void put_facts(rd_batch *batch, const neoq_job *job, bool locks)
 {
     size_t from = batch->text.size;
-    add_facts(&batch->text, job);
+    add_facts(&batch->text, job, locks);
     rd_put_since(batch, from);
 }
 
@@ -101,13 +107,11 @@ const char *rd_task_type(const neoq_job *job, char *type, size_t room)
     return says && find_type(job->metadata, type, room) ? type : job->queue;
 }
 
-static void put_message(const neoq_store *store, rd_batch *batch, const neoq_job *job)
+static void put_message(const neoq_store *store, rd_batch *batch, const neoq_job *job, const char *lock)
 {
-    char lock[RD_KEY_SIZE + NQ_FINGERPRINT_MAX + 32] = "", type[256];
+    char type[256];
     size_t from = batch->text.size;
     bool shared = rd_is_shared(store);
-    if (job->unique == NEOQ_UNIQUE_ON && !shared)
-        snprintf(lock, sizeof lock, "asynq:{%s}:unique:neoq:%s", job->queue, job->fingerprint);
     rd_task task = {
         .type = rd_text(shared ? job->queue : rd_task_type(job, type, sizeof type)),
         .payload = {job->payload_size ? job->payload : "", job->payload_size},
@@ -129,18 +133,21 @@ static void put_message(const neoq_store *store, rd_batch *batch, const neoq_job
 void rd_put_job(const neoq_store *store, rd_batch *batch, const neoq_job *job)
 {
     const char *id = rd_task_id(store, job);
+    char lock[RD_KEY_SIZE + NQ_FINGERPRINT_MAX + 32] = "";
+    bool locks = job->unique == NEOQ_UNIQUE_ON && !rd_is_shared(store);
+    if (locks)
+        snprintf(lock, sizeof lock, lock_format, (int)strlen(job->queue), job->queue, job->fingerprint);
     rd_put_copy(batch, id, strlen(id));
-    put_message(store, batch, job);
-    put_facts(batch, job);
+    put_message(store, batch, job, lock);
+    put_facts(batch, job, locks);
     rd_put_time(batch, job->run_after);
-    rd_put_int(batch, -(int64_t)job->priority);
-    if (id != job->id)
-        rd_put_copy(batch, "", 1);
-    else if (job->unique == NEOQ_UNIQUE_ON)
-        rd_put_copy(batch, job->fingerprint, strlen(job->fingerprint));
+    rd_put_copy(batch, lock, id != job->id ? 1 : strlen(lock));
+    if (job->state == NEOQ_SCHEDULED)
+        rd_putf(batch, "s%" PRId64, -(int64_t)job->priority);
+    else if (job->priority != 0)
+        rd_put_int(batch, -(int64_t)job->priority);
     else
         rd_put_copy(batch, "", 0);
-    rd_put_int(batch, job->state == NEOQ_SCHEDULED);
 }
 
 size_t rd_stored_number(const redisReply *item, size_t count)
@@ -223,7 +230,8 @@ static const char *keep_part(rd_view *view, const char **at, const char *end, in
     return kept;
 }
 
-static void read_facts(rd_view *view, const char *at, const char *end)
+/* unique: the fingerprint that the message's unique key has. */
+static void read_facts(rd_view *view, const char *at, const char *end, rd_bytes unique)
 {
     neoq_job *job = &view->job;
     job->created_at = next_number(&at, end);
@@ -231,13 +239,24 @@ static void read_facts(rd_view *view, const char *at, const char *end)
     job->unique = (neoq_unique)next_number(&at, end);
     job->deadline = next_number(&at, end);
     job->retention = next_number(&at, end);
-    int64_t print = next_number(&at, end), metadata = next_number(&at, end);
+    int64_t size = next_number(&at, end), metadata = next_number(&at, end);
     while (at < end && *at == ' ' && job->retry_wait_count < NQ_RETRY_WAITS_MAX)
         view->waits[job->retry_wait_count++] = next_number(&at, end);
     job->retry_waits = job->retry_wait_count > 0 ? view->waits : NULL;
     at += at < end; /* the end of the line */
-    job->fingerprint = keep_part(view, &at, end, print);
+    job->fingerprint = size == IN_LOCK ? keep(view, unique.data, unique.size) : keep_part(view, &at, end, size);
     job->metadata = keep_part(view, &at, end, metadata);
+}
+
+/* What lock_format made of a fingerprint. */
+static rd_bytes locked_print(const rd_task *task)
+{
+    char before[RD_KEY_SIZE + 32];
+    int size = snprintf(before, sizeof before, lock_format, (int)task->queue.size, task->queue.data, "");
+    size_t skipped = size > 0 ? (size_t)size : 0;
+    if (task->unique_key.size < skipped)
+        return (rd_bytes){0};
+    return (rd_bytes){task->unique_key.data + skipped, task->unique_key.size - skipped};
 }
 
 static void add_quoted(nq_buffer *out, rd_bytes text)
@@ -364,7 +383,7 @@ int rd_view_read(rd_view *view, const rd_row *row, const char *queue, neoq_time 
         job->result_size = (size_t)row->result->len;
     }
     if (row->facts && row->facts->len > 0)
-        read_facts(view, row->facts->str, row->facts->str + row->facts->len);
+        read_facts(view, row->facts->str, row->facts->str + row->facts->len, locked_print(&task));
     else
         read_foreign(view, &task, row, !queue);
     job->finished_at = job->state < NEOQ_DONE ? 0 : read_end(row, &task);
@@ -389,7 +408,7 @@ void rd_put_template(rd_batch *batch, const neoq_job *job)
     size_t from = text->size;
     nq_buffer_addf(text, "%d %zu\n", job->max_retries, job->payload_size);
     nq_buffer_add(text, job->payload ? job->payload : "", job->payload_size);
-    add_facts(text, job);
+    add_facts(text, job, false);
     rd_put_since(batch, from);
 }
 
@@ -402,7 +421,7 @@ int rd_template_read(rd_view *view, const redisReply *record, const char *queue)
     at += at < end;
     view->job.payload = keep_part(view, &at, end, size);
     view->job.payload_size = view->job.payload ? (size_t)size : 0;
-    read_facts(view, at, end);
+    read_facts(view, at, end, (rd_bytes){0});
     if (view->texts.failed) {
         rd_view_clear(view);
         return nq_fail(NEOQ_ENOMEM, "no memory to read a schedule");

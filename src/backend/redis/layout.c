@@ -87,7 +87,7 @@ int rd_layout_check(const neoq_store *store, const neoq_job *job, bool own_id)
 static bool is_spent(const neoq_claimed *run)
 {
     rd_task task;
-    const redisReply *message = rd_item(((const rd_hold *)run->hold)->row, RD_ROW_MESSAGE);
+    const redisReply *message = ((const rd_hold *)run->hold)->message;
     return message && rd_task_decode(message->str, (size_t)message->len, &task) == NEOQ_OK &&
            task.retries >= task.max_retries;
 }

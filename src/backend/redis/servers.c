@@ -80,7 +80,7 @@ static void put_run(const neoq_store *store, rd_batch *batch, const rd_hold *hol
 {
     rd_task task;
     const neoq_job *job = hold->job;
-    const redisReply *message = rd_item(hold->row, RD_ROW_MESSAGE);
+    const redisReply *message = hold->message;
     if (!message || rd_task_decode(message->str, (size_t)message->len, &task) != NEOQ_OK)
         return;
     const rd_worker run = {

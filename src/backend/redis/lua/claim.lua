@@ -3,7 +3,7 @@
 --
 -- The next ready jobs of the queue, in order, as runs of this worker. ARGV: now, how many, worker, score of the lease,
 -- and, where the queue has the jobs of others, too, the type of those that are wanted. The answer: when the next one falls
--- due ("" = none does, or there are more now), how many jobs ever arrived, then the runs: id, message, facts, place,
+-- due ("" = none does, or there are more now), how many jobs ever arrived, then of each run id, message, facts, place and
 -- epoch. Or "closed": the queue is paused; or "slow" and when it is worth while to claim from it again.
 
 local now, most = ARGV[1], tonumber(ARGV[2])
@@ -35,7 +35,7 @@ local function next_due()
     return next or ''
 end
 
-local facts = call('HMGET', KEYS[1], 'slow_until', 'seq')
+local facts = call('HMGET', KEYS[1], 'slow_until', 'seq', 'cancelled')
 local slow_until = facts[1]
 if slow_until and slow_until > now then
     local ready = call('EXISTS', pending) == 1 or call('EXISTS', order) == 1
@@ -100,42 +100,56 @@ end
 
 -- To Go a run of its own that we cancelled has failed, and is retried. What was put back by hand, which leaves no
 -- pending_since, is wanted again.
-local function bury_cancelled(id, cancel, since)
-    if not cancel or not since then
-        return false
+local function bury_cancelled(id, since)
+    local cancel = call('HGET', task .. id, 'nq:cancel')
+    if cancel and since then
+        release_lock(call('HGET', task .. id, 'unique_key'), id)
+        put_dead(id, now, string.sub(cancel, 19))
+        more = true -- there may be others in its stead
+        return true
+    elseif cancel then
+        call('HDEL', task .. id, 'nq:cancel')
     end
-    release_lock(call('HGET', task .. id, 'unique_key'), id)
-    put_dead(id, now, string.sub(cancel, 19))
-    more = true -- there may be others in its stead
-    return true
+    return false
 end
 
--- An id without a job, or of one that is elsewhere, goes.
-local answer, ids, leases = {'', facts[2] or '0'}, {}, {}
-for _, id in ipairs(taken) do
+-- An id without a job, or of one that is elsewhere, goes. What most jobs need is written so that it costs little: text
+-- that is made once, and nothing that makes more of it.
+local ids, leases, count, answer, last = {}, {}, 0, {'', facts[2] or '0'}, 2
+local began_now = ' ' .. now .. ' ' .. ARGV[3]
+local first_run = '1' .. began_now
+for i = 1, #taken do
+    local id = taken[i]
     local key = task .. id
-    local f = call('HMGET', key, 'msg', 'state', 'nq:job', 'nq:at', 'nq:run', 'nq:cancel', 'pending_since')
-    if f[1] and f[2] == 'pending' and not bury_cancelled(id, f[6], f[7]) then
-        local epoch, at = (f[5] and read_run(f[5]) or 0) + 1, f[4] and string.sub(f[4], 1, 18) or ''
-        call('HSET', key, 'state', 'active', 'nq:run', epoch .. ' ' .. (now > at and now or at) .. ' ' .. ARGV[3])
-        if not f[7] then
+    local f = call('HMGET', key, 'msg', 'state', 'nq:job', 'nq:at', 'nq:run', 'pending_since')
+    if f[1] and f[2] == 'pending' and not (facts[3] and bury_cancelled(id, f[6])) then
+        local place, epoch, run = f[4] or '', 1, first_run
+        if f[5] or place > now then
+            epoch = (read_run(f[5]) or 0) + 1
+            run = epoch .. (place > now and ' ' .. string.sub(place, 1, 18) .. ' ' .. ARGV[3] or began_now)
+        end
+        call('HSET', key, 'state', 'active', 'nq:run', run)
+        if not f[6] then
             call('HSET', key, 'pending_since', nanoseconds(now))
         end
-        if f[6] then
-            call('HDEL', key, 'nq:cancel')
-        end
-        ids[#ids + 1] = id
-        leases[#leases + 1] = ARGV[4]
-        leases[#leases + 1] = id
-        answer[#answer + 1] = {id, f[1], f[3] or '', f[4] or '', epoch}
+        count = count + 1
+        ids[count] = id
+        leases[2 * count - 1] = ARGV[4]
+        leases[2 * count] = id
+        answer[last + 1] = id
+        answer[last + 2] = f[1]
+        answer[last + 3] = f[3] or ''
+        answer[last + 4] = place
+        answer[last + 5] = epoch
+        last = last + 5
     end
 end
-if #ids > 0 then
+if count > 0 then
     call('LPUSH', active, unpack(ids))
     call('ZADD', lease, unpack(leases))
 end
 
-if #ids < most then
+if count < most then
     answer[1] = next_due()
 end
 return answer

@@ -4,32 +4,30 @@
 -- Runs that are done and leave nothing behind. ARGV: day, end of the day's counters, then id and epoch of each. The
 -- answer tells of the others: number and 1 (the run is not this worker's any more) or 2 (it is to be cancelled).
 
-local answer, ids, keys, locks, owners, all = {}, {}, {}, {}, {}, {}
+local answer, ids, keys, ended, locks, owners = {}, {}, {}, 0, {}, {}
 for i = 3, #ARGV, 2 do
-    all[#all + 1] = ARGV[i]
-end
-for n, id in ipairs(all) do
+    local id = ARGV[i]
     local key = task .. id
-    local f = call('HMGET', key, 'state', 'nq:run', 'nq:cancel', 'unique_key', 'pending_since')
-    if f[1] ~= 'active' or not is_run(f[2], ARGV[2 * n + 2]) or not (f[3] or f[5]) or keys[key] then
-        answer[#answer + 1] = {n, 1}
-    elseif f[3] then
-        answer[#answer + 1] = {n, 2}
-    else
+    local f = call('HMGET', key, 'state', 'nq:run', 'pending_since', 'unique_key')
+    local ours = f[1] == 'active' and is_run(f[2], ARGV[i + 1]) and not keys[key]
+    if ours and f[3] then
+        ended = ended + 1
         keys[key] = true
-        keys[#keys + 1] = key
-        ids[#ids + 1] = id
+        keys[ended] = key
+        ids[ended] = id
         if f[4] then
             locks[#locks + 1] = f[4]
             owners[#owners + 1] = id
         end
+    else -- whoever cancels it takes pending_since away, and so does Go when it begins a run of it
+        answer[#answer + 1] = {(i - 1) / 2, ours and call('HEXISTS', key, 'nq:cancel') == 1 and 2 or 1}
     end
 end
-if #ids > 0 then
+if ended > 0 then
     leave_active(ids)
     call('ZREM', lease, unpack(ids))
     call('DEL', unpack(keys))
-    count('processed', ARGV[1], ARGV[2], #ids)
+    count('processed', ARGV[1], ARGV[2], ended)
     if call('HEXISTS', KEYS[1], 'slow_until') == 1 then
         call('HDEL', KEYS[1], 'slow_until', 'slow_wait')
     end

@@ -28,7 +28,7 @@ end
 
 -- Whether it is run so and so often. Go's workers leave the text alone, but take pending_since away when they begin.
 local function is_run(text, epoch)
-    return (read_run(text) or '0') == epoch
+    return text and string.sub(text, 1, #epoch + 1) == epoch .. ' ' or not text and epoch == '0'
 end
 
 local function release_lock(lock, id)

@@ -20,6 +20,7 @@ if what == 'cancel' and state == 'active' then
     go_on_when_full()
     call('HSET', key, 'nq:cancel', now .. ARGV[8])
     call('HDEL', key, 'pending_since')
+    call('HSET', KEYS[1], 'cancelled', 1)
     return 'ok'
 end
 
