@@ -5,6 +5,7 @@
  * The table raw_jobs is created anew and removed at the end.
  */
 #include "postgres.h"
+#include "process.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -229,7 +230,6 @@ typedef struct listener {
     PGconn *conn;
     uint64_t samples;
     double *micros;
-    _Atomic int64_t sent_ns;
     sem_t claimed;
 } listener;
 
@@ -245,6 +245,7 @@ static void await_notification(PGconn *conn)
     PQfreemem(notification);
 }
 
+/* The payload tells when it was called. */
 static void *listen_and_claim(void *arg)
 {
     listener *l = arg;
@@ -254,34 +255,64 @@ static void *listen_and_claim(void *arg)
             sql_checked(l->conn, PQexecPrepared(l->conn, "claim", 0, NULL, NULL, NULL, 0), claim_one_sql);
         if (PQntuples(claimed) != 1)
             check(NEOQ_EFAILED, "a notification without a row");
+        l->micros[i] = (double)(now_ns() - strtoll(PQgetvalue(claimed, 0, 1), NULL, 10)) / 1e3;
         PQclear(claimed);
-        l->micros[i] = (double)(now_ns() - l->sent_ns) / 1e3;
         sem_post(&l->claimed);
     }
     return NULL;
 }
 
+static void await_claimed(listener *l)
+{
+    while (sem_wait(&l->claimed) != 0)
+        ;
+}
+
+/* With the pauses of wake.h. */
+static void notify_clock(PGconn *conn, uint64_t number)
+{
+    char payload[32];
+    const char *values[] = {payload};
+    pause_ns(5000000 + (long)(number * 7919 % 61) * 100000);
+    snprintf(payload, sizeof payload, "%" PRId64, now_ns());
+    PQclear(sql_checked(conn, PQexecPrepared(conn, "notify", 1, values, NULL, NULL, 0), notify_sql));
+}
+
+/* The other process: a call for each byte it hears. */
+static int notify_in_child(void)
+{
+    PGconn *conn = sql_connect(url);
+    sql_prepare(conn, "notify", notify_sql);
+    for (uint64_t i = 0; getchar() != EOF; i++)
+        notify_clock(conn, i);
+    PQfinish(conn);
+    return 0;
+}
+
 static void print_notify(uint64_t samples)
 {
     PGconn *conn = make_table();
-    listener l = {.conn = sql_connect(url), .samples = samples, .micros = need(calloc(samples, sizeof(double)))};
+    listener l = {.conn = sql_connect(url), .samples = 2 * samples};
+    l.micros = need(calloc(l.samples, sizeof *l.micros));
     sem_init(&l.claimed, 0, 0);
     sql_do(l.conn, "LISTEN raw_jobs");
     sql_prepare(l.conn, "claim", claim_one_sql);
     sql_prepare(conn, "notify", notify_sql);
     check(pthread_create(&l.thread, NULL, listen_and_claim, &l), "pthread_create");
+    child c = start_child(url, "notify-child", samples);
     for (uint64_t i = 0; i < samples; i++) {
-        char payload[] = PAYLOAD_67;
-        const char *values[] = {payload};
-        number_payload(payload, i);
-        pause_ns(5000000 + (long)(i * 7919 % 61) * 100000);
-        l.sent_ns = now_ns();
-        PQclear(sql_checked(conn, PQexecPrepared(conn, "notify", 1, values, NULL, NULL, 0), notify_sql));
-        while (sem_wait(&l.claimed) != 0)
-            ;
+        notify_clock(conn, i);
+        await_claimed(&l);
     }
+    for (uint64_t i = 0; i < samples; i++) {
+        fputc('\n', c.to);
+        fflush(c.to);
+        await_claimed(&l);
+    }
+    end_child(&c);
     pthread_join(l.thread, NULL);
     print_latencies("raw_postgres_notify", l.micros, samples);
+    print_latencies("raw_postgres_notify_by_process", l.micros + samples, samples);
     PQfinish(l.conn);
     free(l.micros);
     remove_table(conn);
@@ -302,6 +333,8 @@ int main(int argc, char **argv)
     const char *what = argc > 2 ? argv[2] : "";
     uint64_t number = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
     url = argc > 1 ? argv[1] : "";
+    if (strcmp(what, "notify-child") == 0)
+        return notify_in_child();
     if (strcmp(what, "insert") == 0) {
         print_median("insert_1_16_connections", measure_insert, number ? number : 40000);
     } else if (strcmp(what, "many") == 0 && number % BATCH == 0) {
