@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The facts are a line of numbers, and the fingerprint and the metadata behind it:
+ * The facts are where the job came to in the order, 18 digits of its time and 16 of its arrival, which store.lua puts in
+ * front; then a line of numbers, and the fingerprint and the metadata behind it:
  *
  *   created_at priority unique deadline retention fingerprint's-size metadata's-size wait...\n
  *
@@ -26,7 +27,7 @@ enum { GO_TIMEOUT = 1800 };
 static const char nothing[] = "null";
 /* The lock of a queue's fingerprint. */
 static const char lock_format[] = "asynq:{%.*s}:unique:neoq:%s";
-enum { IN_LOCK = -2 }; /* a fingerprint's size */
+enum { IN_LOCK = -2 /* a fingerprint's size */, PLACE_SIZE = 34 };
 
 /* ---- writing ---------------------------------------------------------------------------- */
 
@@ -337,7 +338,8 @@ static void read_time(rd_view *view, const rd_row *row)
 {
     neoq_job *job = &view->job;
     int64_t score = rd_number(row->score, 0);
-    job->run_after = digits18(row->place);
+    bool moved = row->place && row->place->type == REDIS_REPLY_STRING && row->place->len > 0;
+    job->run_after = digits18(moved ? row->place : row->facts);
     bool waits = job->state == NEOQ_SCHEDULED || job->state == NEOQ_RETRYING;
     if (waits && score > 1 && (job->run_after + 999999) / 1000000 != score)
         job->run_after = NEOQ_SECONDS(score);
@@ -382,8 +384,8 @@ int rd_view_read(rd_view *view, const rd_row *row, const char *queue, neoq_time 
         job->result = keep(view, row->result->str, (size_t)row->result->len);
         job->result_size = (size_t)row->result->len;
     }
-    if (row->facts && row->facts->len > 0)
-        read_facts(view, row->facts->str, row->facts->str + row->facts->len, locked_print(&task));
+    if (row->facts && row->facts->len > PLACE_SIZE)
+        read_facts(view, row->facts->str + PLACE_SIZE, row->facts->str + row->facts->len, locked_print(&task));
     else
         read_foreign(view, &task, row, !queue);
     job->finished_at = job->state < NEOQ_DONE ? 0 : read_end(row, &task);

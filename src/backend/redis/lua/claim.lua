@@ -3,8 +3,8 @@
 --
 -- The next ready jobs of the queue, in order, as runs of this worker. ARGV: now, how many, worker, score of the lease,
 -- and, where the queue has the jobs of others, too, the type of those that are wanted. The answer: when the next one falls
--- due ("" = none does, or there are more now), how many jobs ever arrived, then of each run id, message, facts, place and
--- epoch. Or "closed": the queue is paused; or "slow" and when it is worth while to claim from it again.
+-- due ("" = none does, or there are more now), how many jobs ever arrived, then of each run id, message, facts, place ("" = its
+-- facts tell) and epoch. Or "closed": the queue is paused; or "slow" and when it is worth while to claim from it again.
 
 local now, most = ARGV[1], tonumber(ARGV[2])
 
@@ -63,7 +63,7 @@ local function take_in_order()
     while #taken < most and (left > 0 or at <= #first) do
         local rank, listed_first = tonumber(first[at + 1] or 1), false
         if left > 0 and rank >= 0 then
-            place = place or call('HGET', task .. listed[left], 'nq:at') or ''
+            place = place or read_place(listed[left])
             listed_first = rank > 0 or place < string.sub(first[at], 1, 34)
         end
         if listed_first then
@@ -100,9 +100,10 @@ end
 
 -- To Go a run of its own that we cancelled has failed, and is retried. What was put back by hand, which leaves no
 -- pending_since, is wanted again.
-local function bury_cancelled(id, since)
-    local cancel = call('HGET', task .. id, 'nq:cancel')
-    if cancel and since then
+local function bury_cancelled(id)
+    local f = call('HMGET', task .. id, 'nq:cancel', 'pending_since')
+    local cancel = f[1]
+    if cancel and f[2] then
         release_lock(call('HGET', task .. id, 'unique_key'), id)
         put_dead(id, now, string.sub(cancel, 19))
         more = true -- there may be others in its stead
@@ -121,17 +122,14 @@ local first_run = '1' .. began_now
 for i = 1, #taken do
     local id = taken[i]
     local key = task .. id
-    local f = call('HMGET', key, 'msg', 'state', 'nq:job', 'nq:at', 'nq:run', 'pending_since')
-    if f[1] and f[2] == 'pending' and not (facts[3] and bury_cancelled(id, f[6])) then
-        local place, epoch, run = f[4] or '', 1, first_run
+    local f = call('HMGET', key, 'msg', 'state', 'nq:job', 'nq:at', 'nq:run')
+    if f[1] and f[2] == 'pending' and not (facts[3] and bury_cancelled(id)) then
+        local place, epoch, run = f[4] or f[3] or '', 1, first_run
         if f[5] or place > now then
             epoch = (read_run(f[5]) or 0) + 1
             run = epoch .. (place > now and ' ' .. string.sub(place, 1, 18) .. ' ' .. ARGV[3] or began_now)
         end
         call('HSET', key, 'state', 'active', 'nq:run', run)
-        if not f[6] then
-            call('HSET', key, 'pending_since', nanoseconds(now))
-        end
         count = count + 1
         ids[count] = id
         leases[2 * count - 1] = ARGV[4]
@@ -139,7 +137,7 @@ for i = 1, #taken do
         answer[last + 1] = id
         answer[last + 2] = f[1]
         answer[last + 3] = f[3] or ''
-        answer[last + 4] = place
+        answer[last + 4] = f[4] or ''
         answer[last + 5] = epoch
         last = last + 5
     end

@@ -10,7 +10,12 @@ for i = 3, #ARGV, 2 do
     local key = task .. id
     local f = call('HMGET', key, 'state', 'nq:run', 'pending_since', 'unique_key')
     local ours = f[1] == 'active' and is_run(f[2], ARGV[i + 1]) and not keys[key]
-    if ours and f[3] then
+    local cancelled = false
+    if ours and not f[3] then -- whoever cancels it takes that away, Go does when it begins a run, and when it puts it back
+        cancelled = call('HEXISTS', key, 'nq:cancel') == 1
+        ours = cancelled or is_ours(call('ZSCORE', lease, id))
+    end
+    if ours and not cancelled then
         ended = ended + 1
         keys[key] = true
         keys[ended] = key
@@ -19,8 +24,8 @@ for i = 3, #ARGV, 2 do
             locks[#locks + 1] = f[4]
             owners[#owners + 1] = id
         end
-    else -- whoever cancels it takes pending_since away, and so does Go when it begins a run of it
-        answer[#answer + 1] = {(i - 1) / 2, ours and call('HEXISTS', key, 'nq:cancel') == 1 and 2 or 1}
+    else
+        answer[#answer + 1] = {(i - 1) / 2, cancelled and 2 or 1}
     end
 end
 if ended > 0 then

@@ -26,9 +26,14 @@ local function read_run(text)
     return string.match(text or '', '^(%d+) (%d+) (.*)$')
 end
 
--- Whether it is run so and so often. Go's workers leave the text alone, but take pending_since away when they begin.
+-- Whether it is run so and so often. Go's workers leave the text alone (see done.lua).
 local function is_run(text, epoch)
     return text and string.sub(text, 1, #epoch + 1) == epoch .. ' ' or not text and epoch == '0'
+end
+
+-- The job's place in the order (see place.lua): where it was put last, or else where it came to, before its facts.
+local function place_of(at, facts)
+    return at or facts and string.sub(facts, 1, 34)
 end
 
 local function release_lock(lock, id)

@@ -37,9 +37,14 @@ local function put_waiting(id, state, place)
     call('HSET', task .. id, 'state', state, 'nq:at', place)
 end
 
+local function read_place(id)
+    local f = call('HMGET', task .. id, 'nq:at', 'nq:job')
+    return place_of(f[1], f[2]) or ''
+end
+
 local function place_at(index)
     local id = call('LINDEX', pending, index)
-    return id and (call('HGET', task .. id, 'nq:at') or '')
+    return id and read_place(id)
 end
 
 -- Makes the job ready. It is in no container but, maybe, `state`.

@@ -16,11 +16,10 @@ local function slow_down()
     call('HSET', KEYS[1], 'slow_wait', wait, 'slow_until', string.format('%018.0f', tonumber(now) + wait))
 end
 
-local function end_job(id, key, i, lock)
+local function end_job(id, key, i, lock, place)
     local state, keep_until, result = ARGV[i + 3], ARGV[i + 10], ARGV[i + 11]
     call('ZADD', prefix .. state, ARGV[i + 8], id)
-    call('HSET', key, 'state', state, 'nq:at', ARGV[i + 5] .. string.sub(call('HGET', key, 'nq:at') or '', 19),
-         'nq:end', ARGV[i + 9] .. keep_until)
+    call('HSET', key, 'state', state, 'nq:at', place, 'nq:end', ARGV[i + 9] .. keep_until)
     if keep_until ~= '' then
         call('ZADD', keep, keep_until, id)
     end
@@ -37,7 +36,7 @@ for n = 1, (#ARGV - 3) / WIDTH do
     local i = 4 + (n - 1) * WIDTH
     local id, epoch, state = ARGV[i], ARGV[i + 1], ARGV[i + 3]
     local key = task .. id
-    local f = call('HMGET', key, 'state', 'nq:run', 'nq:cancel', 'unique_key', 'nq:at', 'nq:rank')
+    local f = call('HMGET', key, 'state', 'nq:run', 'nq:cancel', 'unique_key', 'nq:at', 'nq:rank', 'nq:job')
     local _, _, worker = read_run(f[2])
     if f[1] ~= 'active' or not is_run(f[2], epoch) or not is_ours(call('ZSCORE', lease, id)) then
         answer[#answer + 1] = {n, 1}
@@ -52,9 +51,10 @@ for n = 1, (#ARGV - 3) / WIDTH do
         if ARGV[i + 4] ~= '' then
             call('HSET', key, 'msg', ARGV[i + 4])
         end
-        local place = ARGV[i + 5] .. (f[5] and string.sub(f[5], 19) or new_arrival())
+        local was = place_of(f[5], f[7])
+        local place = ARGV[i + 5] .. (was and string.sub(was, 19) or new_arrival())
         if state == 'completed' or state == 'archived' then
-            end_job(id, key, i, f[4])
+            end_job(id, key, i, f[4], place)
         elseif state == 'pending' then
             put_ready(id, 'scheduled', place, tonumber(f[6] or 0), nanoseconds(now))
         else

@@ -7,7 +7,7 @@
 
 local now, what, id = ARGV[1], ARGV[2], ARGV[3]
 local key = task .. id
-local f = call('HMGET', key, 'state', 'nq:run', 'nq:at', 'unique_key', 'nq:rank')
+local f = call('HMGET', key, 'state', 'nq:run', 'nq:at', 'unique_key', 'nq:rank', 'nq:job')
 local state, place, lock = f[1], f[3], f[4]
 if state ~= ARGV[4] or (read_run(f[2]) or '') ~= ARGV[5] or (place or '') ~= ARGV[6] then
     return 'again'
@@ -36,7 +36,8 @@ if what == 'retry' then
         call('SET', lock, id)
     end
     take_out(id, state, place, f[5])
-    put_ready(id, 'scheduled', now .. (place and string.sub(place, 19) or new_arrival()), tonumber(f[5] or 0),
+    local was = place_of(place, f[6])
+    put_ready(id, 'scheduled', now .. (was and string.sub(was, 19) or new_arrival()), tonumber(f[5] or 0),
               nanoseconds(now))
     call('HDEL', key, 'nq:end', 'nq:cancel')
     if ARGV[7] ~= '' then

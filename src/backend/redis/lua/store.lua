@@ -97,13 +97,13 @@ local function store(first, now)
             else
                 seen[id] = true
                 left = left and left - 1
-                local place = ARGV[i + 3] .. string.format('%016d', arrival + n)
+                local number = string.format('%016d', arrival + n)
+                local facts = ARGV[i + 3] .. number .. ARGV[i + 2]
                 if lock then
-                    call('HSET', key, 'msg', ARGV[i + 1], 'state', 'pending', 'pending_since', since, 'nq:job',
-                         ARGV[i + 2], 'nq:at', place, 'unique_key', lock)
+                    call('HSET', key, 'msg', ARGV[i + 1], 'state', 'pending', 'pending_since', since, 'nq:job', facts,
+                         'unique_key', lock)
                 else
-                    call('HSET', key, 'msg', ARGV[i + 1], 'state', 'pending', 'pending_since', since, 'nq:job',
-                         ARGV[i + 2], 'nq:at', place)
+                    call('HSET', key, 'msg', ARGV[i + 1], 'state', 'pending', 'pending_since', since, 'nq:job', facts)
                 end
                 if lock and not locked then
                     holders[lock] = id
@@ -111,7 +111,7 @@ local function store(first, now)
                     taken[#taken + 1] = id
                 end
                 if rank ~= '' then
-                    put_elsewhere(id, key, rank, place, since)
+                    put_elsewhere(id, key, rank, ARGV[i + 3] .. number, since)
                 else
                     plains = plains + 1
                     plain[plains] = id
