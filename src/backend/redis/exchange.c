@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Settling and claiming: one pipeline of script calls, each about fifty jobs of one queue. A second one follows only
+ * Settling and claiming: one pipeline of script calls, each some thirty jobs of one queue. A second one follows only
  * for runs whose cancellation had been asked for.
  */
 #include "backend/redis/exchange.h"

@@ -25,7 +25,7 @@
 
 enum {
     RD_LANES = 2,
-    RD_PIECE = 50, /* jobs a script call */
+    RD_PIECE = 32, /* jobs a script call */
     RD_KEY_SIZE = 256,
 };
 
