@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Redis: a database of the test run's server, whose connections are cut, and which forgets its scripts; or a server of
- * our own with a log that is on the disk before it answers, which is killed besides and reads its log again.
+ * Redis: a server of our own, for other tests would feel it, whose connections are cut, and which forgets its scripts; or
+ * one with a log that is on the disk before it answers, which is killed besides and reads its log again.
  */
 #include "crash.h"
 
@@ -28,7 +28,7 @@ static bool begin_on(redis_server *one, char *url, size_t size)
 static bool begin(const plan *p, char *url, size_t size)
 {
     (void)p;
-    return begin_on(redis_shared(), url, size);
+    return begin_on(redis_start(REDIS_SOCKET, (const char *const[]){NULL}), url, size);
 }
 
 static bool begin_own(const plan *p, char *url, size_t size)
@@ -39,12 +39,6 @@ static bool begin_own(const plan *p, char *url, size_t size)
 }
 
 static void end(void)
-{
-    if (database >= 0)
-        redis_drop(server, database);
-}
-
-static void end_own(void)
 {
     redis_end(server);
 }
@@ -157,7 +151,7 @@ const crash_store crash_redis_server = {
     .server = "the server was killed, connections were cut, or the scripts were flushed",
     .may_be_away = true,
     .begin = begin_own,
-    .end = end_own,
+    .end = end,
     .harm = harm_own,
     .check = check,
 };
