@@ -163,19 +163,26 @@ static int settle(neoq_store *store, claimed *c, const char *by, int expected)
     return end.status;
 }
 
+/* A run that was settled, and refused once more; as if the first try had had no answer. */
+static neoq_store *settle_unsure(base *b, claimed *c)
+{
+    char id[NQ_UUID_TEXT_SIZE];
+    neoq_store *store = open_store(b);
+    enqueue(store, 1, id);
+    assert_int_equal(NEOQ_OK, claim(store, ROOM, c));
+    assert_int_equal(1, c->x.run_count);
+    assert_int_equal(NEOQ_OK, settle(store, c, worker, NEOQ_OK));
+    assert_int_equal(NEOQ_ELOST, settle(store, c, worker, NEOQ_OK));
+    ((pg_hold *)c->runs[0].hold)->unsure = true;
+    return store;
+}
+
 /* As long as the worker has its lease, it was the try before that settled the run; else nobody knows. */
 static void a_refusal_after_a_lost_answer_is_understood_within_the_lease(void **state)
 {
     base *b = *state;
     claimed c;
-    char id[NQ_UUID_TEXT_SIZE];
-    neoq_store *store = open_store(b);
-    enqueue(store, 1, id);
-    assert_int_equal(NEOQ_OK, claim(store, ROOM, &c));
-    assert_int_equal(1, c.x.run_count);
-    assert_int_equal(NEOQ_OK, settle(store, &c, worker, NEOQ_OK));
-    assert_int_equal(NEOQ_ELOST, settle(store, &c, worker, NEOQ_OK));
-    ((pg_hold *)c.runs[0].hold)->unsure = true; /* as if the first had had no answer */
+    neoq_store *store = settle_unsure(b, &c);
     assert_int_equal(NEOQ_OK, settle(store, &c, worker, NEOQ_OK));
     sql(b, "UPDATE neoq.worker SET lost = true");
     assert_int_equal(NEOQ_EUNKNOWN, settle(store, &c, worker, NEOQ_ELOST));
@@ -188,12 +195,7 @@ static void who_joined_anew_does_not_know_either(void **state)
 {
     base *b = *state;
     claimed c;
-    char id[NQ_UUID_TEXT_SIZE];
-    neoq_store *store = open_store(b);
-    enqueue(store, 1, id);
-    assert_int_equal(NEOQ_OK, claim(store, ROOM, &c));
-    assert_int_equal(NEOQ_OK, settle(store, &c, worker, NEOQ_OK));
-    ((pg_hold *)c.runs[0].hold)->unsure = true;
+    neoq_store *store = settle_unsure(b, &c);
     sql(b, "UPDATE neoq.worker SET lost = true");
     neoq_beat beat = {.worker = {.running = 1, .capacity = 1}, .lease = NEOQ_SECONDS(60)};
     snprintf(beat.worker.id, sizeof beat.worker.id, "%s", worker);
