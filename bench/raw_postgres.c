@@ -262,18 +262,11 @@ static void *listen_and_claim(void *arg)
     return NULL;
 }
 
-static void await_claimed(listener *l)
-{
-    while (sem_wait(&l->claimed) != 0)
-        ;
-}
-
-/* With the pauses of wake.h. */
 static void notify_clock(PGconn *conn, uint64_t number)
 {
     char payload[32];
     const char *values[] = {payload};
-    pause_ns(5000000 + (long)(number * 7919 % 61) * 100000);
+    pause_before(number);
     snprintf(payload, sizeof payload, "%" PRId64, now_ns());
     PQclear(sql_checked(conn, PQexecPrepared(conn, "notify", 1, values, NULL, NULL, 0), notify_sql));
 }
@@ -302,12 +295,12 @@ static void print_notify(uint64_t samples)
     child c = start_child(url, "notify-child", samples);
     for (uint64_t i = 0; i < samples; i++) {
         notify_clock(conn, i);
-        await_claimed(&l);
+        await(&l.claimed);
     }
     for (uint64_t i = 0; i < samples; i++) {
         fputc('\n', c.to);
         fflush(c.to);
-        await_claimed(&l);
+        await(&l.claimed);
     }
     end_child(&c);
     pthread_join(l.thread, NULL);

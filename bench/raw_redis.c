@@ -10,7 +10,6 @@
 
 #include <inttypes.h>
 #include <pthread.h>
-#include <semaphore.h>
 
 enum {
     CONNECTIONS = 16, /* that store */
@@ -262,9 +261,8 @@ static void print_wake(redisContext *own, const char *url, uint64_t samples)
     sem_init(&s.one, 0, 0);
     check(pthread_create(&s.thread, NULL, wake_up, &s), "pthread_create");
     for (uint64_t i = 0; i < samples; i++) {
-        while (sem_wait(&s.ready) != 0)
-            ;
-        pause_ns(5000000 + (long)(i * 7919 % 61) * 100000); /* as bench/wake.h does */
+        await(&s.ready);
+        pause_before(i);
         redisReply *stored =
             redis_checked(own,
                           redisCommand(own, "EVALSHA %s 2 raw:{bench}:t:%llu %s %lldx%0107d %llu 1700000000000000000",
@@ -272,8 +270,7 @@ static void print_wake(redisContext *own, const char *url, uint64_t samples)
                                        (unsigned long long)i),
                           "EVALSHA");
         freeReplyObject(stored);
-        while (sem_wait(&s.one) != 0)
-            ;
+        await(&s.one);
     }
     pthread_join(s.thread, NULL);
     print_latencies("raw_redis_wake", s.micros, samples);

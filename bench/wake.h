@@ -23,17 +23,10 @@ static inline int note_arrival(neoq_ctx *ctx, void *arg)
     return NEOQ_OK;
 }
 
-static inline void await_arrival(arrivals *a)
-{
-    while (sem_wait(&a->one) != 0)
-        ;
-}
-
-/* Pauses of 5 to 11 ms, which keep in step with no timer; the job before it has been settled by then. */
 static inline void enqueue_clock(neoq *nq, uint64_t number)
 {
     char payload[32];
-    pause_ns(5000000 + (long)(number * 7919 % 61) * 100000);
+    pause_before(number);
     snprintf(payload, sizeof payload, "%" PRId64, now_ns());
     check(neoq_enqueue(nq, &(neoq_job){.queue = "bench", .payload = payload}, NULL), "neoq_enqueue");
 }
@@ -59,12 +52,12 @@ static inline void print_wakes(neoq *nq, const char *url, const char *store, uin
     child c = start_child(url, "enqueue-child", samples);
     for (uint64_t i = 0; i < WARM + samples; i++) {
         enqueue_clock(nq, i);
-        await_arrival(&a);
+        await(&a.one);
     }
     for (uint64_t i = 0; i < WARM + samples; i++) {
         fputc('\n', c.to);
         fflush(c.to);
-        await_arrival(&a);
+        await(&a.one);
     }
     end_child(&c);
     check(neoq_shutdown(nq, NEOQ_MINUTES(1)), "neoq_shutdown");
