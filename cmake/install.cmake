@@ -30,8 +30,8 @@ set(suite ${conformance_quick} ${conformance_slow})
 list(TRANSFORM suite REPLACE ".+" "tests/conformance/\\0.c" OUTPUT_VARIABLE suite_sources)
 install(FILES ${suite_sources} tests/conformance/programs.cmake DESTINATION ${suite_folder} COMPONENT development)
 install(FILES tests/support/store.c tests/support/store.h tests/support/own.c tests/support/gate.c tests/support/gate.h
-  tests/support/recorder.c
-  tests/support/recorder.h tests/support/child.c tests/support/child.h tests/support/apart.c tests/support/apart.h
+  tests/support/recorder.c tests/support/recorder.h tests/support/child.c tests/support/child.h
+  tests/support/apart.c tests/support/apart.h
   DESTINATION ${suite_folder}/support
   COMPONENT development)
 install(FILES tests/golden/backoff.json DESTINATION ${suite_folder}/golden COMPONENT development)
