@@ -306,8 +306,7 @@ int nq_start(neoq *nq, const neoq_handler *handler, nq_before_start before, void
 void nq_queue_free(nq_queue *queue);
 /* Stops the run of this job, if it runs here. nq->mutex is held. */
 void nq_stop_running(neoq *nq, const char *id, nq_outcome why);
-void nq_worker_lost(neoq *nq);        /* drops everything claimed under the lost lease; nq->mutex is held */
-void nq_tell_of_loss(const neoq *nq); /* in the log; nq->mutex is not held */
+void nq_worker_lost(neoq *nq); /* drops everything claimed under the lost lease; nq->mutex is held */
 
 /* ---- step.c: runs in the caller's own event loop ------------------------------------------ */
 
@@ -321,6 +320,7 @@ int nq_join(neoq *nq);
 /* One beat, which joins anew if the lease was lost. nq->mutex is not held. */
 int nq_beat_now(neoq *nq);
 neoq_duration nq_beat_interval(const neoq *nq);
+void nq_tell_of_loss(const neoq *nq); /* in the log; nq->mutex is not held */
 
 /* ---- ticker.c: time, recovery ------------------------------------------------------------ */
 

@@ -281,12 +281,11 @@ static void put_claims(neoq_store *store, trip *t)
 
 static void take_runs(neoq_store *store, trip *t, redisReply *answer, const char *queue)
 {
-    for (size_t i = FIRST_RUN; i < rd_items(answer); i += RD_ROW_WIDTH) {
+    for (size_t i = FIRST_RUN; i < rd_items(answer); i += RD_ROW_WIDTH)
         if (rd_hold_run(store, answer, i, queue, t->now, t->until, &t->x->runs[t->x->run_count]))
             t->x->run_count++;
         else
             t->starved = true;
-    }
 }
 
 /* Takes in what one piece of a claim got. */

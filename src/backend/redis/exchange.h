@@ -22,7 +22,7 @@ enum { RD_ROW_WIDTH = 5 };
 
 /* Makes a run, in state RUNNING, of the items of a reply from there on: id, message, facts, place, epoch, and, where ran_at
  * is 0, when it began. Takes the message over. What cannot be read becomes a run without payload. until: of the hold.
- * False: no memory, or no such items. */
+ * False: no memory, or no such items; those are still the reply's. */
 bool rd_hold_run(neoq_store *store, redisReply *reply, size_t from, const char *queue, neoq_time ran_at,
                  neoq_time until, neoq_claimed *run);
 

@@ -142,7 +142,7 @@ void rd_put_job(const neoq_store *store, rd_batch *batch, const neoq_job *job)
     put_message(store, batch, job, lock);
     put_facts(batch, job, locks);
     rd_put_time(batch, job->run_after);
-    rd_put_copy(batch, lock, id != job->id ? 1 : strlen(lock));
+    rd_put_copy(batch, lock, id != job->id ? 1 : strlen(lock)); /* "\0" where the id is the fingerprint */
     if (job->state == NEOQ_SCHEDULED)
         rd_putf(batch, "s%" PRId64, -(int64_t)job->priority);
     else if (job->priority != 0)
@@ -231,8 +231,18 @@ static const char *keep_part(rd_view *view, const char **at, const char *end, in
     return kept;
 }
 
-/* unique: the fingerprint that the message's unique key has. */
-static void read_facts(rd_view *view, const char *at, const char *end, rd_bytes unique)
+/* What lock_format made of a fingerprint; NULL: no such thing. */
+static const char *keep_locked(rd_view *view, const rd_task *task)
+{
+    char before[RD_KEY_SIZE + 32];
+    int size = snprintf(before, sizeof before, lock_format, (int)task->queue.size, task->queue.data, "");
+    if (size < 0 || task->unique_key.size < (size_t)size)
+        return NULL;
+    return keep(view, task->unique_key.data + size, task->unique_key.size - (size_t)size);
+}
+
+/* task: whose message has the fingerprint where the facts have not; NULL = there is none. */
+static void read_facts(rd_view *view, const char *at, const char *end, const rd_task *task)
 {
     neoq_job *job = &view->job;
     job->created_at = next_number(&at, end);
@@ -245,19 +255,8 @@ static void read_facts(rd_view *view, const char *at, const char *end, rd_bytes 
         view->waits[job->retry_wait_count++] = next_number(&at, end);
     job->retry_waits = job->retry_wait_count > 0 ? view->waits : NULL;
     at += at < end; /* the end of the line */
-    job->fingerprint = size == IN_LOCK ? keep(view, unique.data, unique.size) : keep_part(view, &at, end, size);
+    job->fingerprint = size == IN_LOCK && task ? keep_locked(view, task) : keep_part(view, &at, end, size);
     job->metadata = keep_part(view, &at, end, metadata);
-}
-
-/* What lock_format made of a fingerprint. */
-static rd_bytes locked_print(const rd_task *task)
-{
-    char before[RD_KEY_SIZE + 32];
-    int size = snprintf(before, sizeof before, lock_format, (int)task->queue.size, task->queue.data, "");
-    size_t skipped = size > 0 ? (size_t)size : 0;
-    if (task->unique_key.size < skipped)
-        return (rd_bytes){0};
-    return (rd_bytes){task->unique_key.data + skipped, task->unique_key.size - skipped};
 }
 
 static void add_quoted(nq_buffer *out, rd_bytes text)
@@ -385,7 +384,7 @@ int rd_view_read(rd_view *view, const rd_row *row, const char *queue, neoq_time 
         job->result_size = (size_t)row->result->len;
     }
     if (row->facts && row->facts->len > PLACE_SIZE)
-        read_facts(view, row->facts->str + PLACE_SIZE, row->facts->str + row->facts->len, locked_print(&task));
+        read_facts(view, row->facts->str + PLACE_SIZE, row->facts->str + row->facts->len, &task);
     else
         read_foreign(view, &task, row, !queue);
     job->finished_at = job->state < NEOQ_DONE ? 0 : read_end(row, &task);
@@ -423,7 +422,7 @@ int rd_template_read(rd_view *view, const redisReply *record, const char *queue)
     at += at < end;
     view->job.payload = keep_part(view, &at, end, size);
     view->job.payload_size = view->job.payload ? (size_t)size : 0;
-    read_facts(view, at, end, (rd_bytes){0});
+    read_facts(view, at, end, NULL);
     if (view->texts.failed) {
         rd_view_clear(view);
         return nq_fail(NEOQ_ENOMEM, "no memory to read a schedule");

@@ -300,9 +300,8 @@ static bool take_page(neoq_store *store, upkeep *u, redisReply *answer, const ch
     size_t rows = rd_items(answer), deleted = (size_t)rd_number(rd_item(answer, 0), 0);
     *from = rd_number(rd_item(answer, 1), 0);
     u->deleted += deleted;
-    for (size_t i = 2; i < rows && u->lost_count < u->limit; i++) {
+    for (size_t i = 2; i < rows && u->lost_count < u->limit; i++)
         u->lost_count += rd_hold_run(store, answer->element[i], 0, queue, 0, 0, &u->lost[u->lost_count]);
-    }
     return *from > 0 || (deleted == RD_PIECE && u->deleted < u->limit) || rows == RD_PIECE + 2;
 }
 

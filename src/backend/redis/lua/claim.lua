@@ -3,8 +3,9 @@
 --
 -- The next ready jobs of the queue, in order, as runs of this worker. ARGV: now, how many, worker, score of the lease,
 -- and, where the queue has the jobs of others, too, the type of those that are wanted. The answer: when the next one falls
--- due ("" = none does, or there are more now), how many jobs ever arrived, then of each run id, message, facts, place ("" = its
--- facts tell) and epoch. Or "closed": the queue is paused; or "slow" and when it is worth while to claim from it again.
+-- due ("" = none does, or there are more now), how many jobs ever arrived, then of each run id, message, facts, place
+-- ("" = its facts tell) and epoch. Or "closed": the queue is paused; or "slow" and when it is worth while to claim from it
+-- again.
 
 local now, most = ARGV[1], tonumber(ARGV[2])
 

@@ -11,7 +11,7 @@ for i = 3, #ARGV, 2 do
     local f = call('HMGET', key, 'state', 'nq:run', 'pending_since', 'unique_key')
     local ours = f[1] == 'active' and is_run(f[2], ARGV[i + 1]) and not keys[key]
     local cancelled = false
-    if ours and not f[3] then -- whoever cancels it takes that away, Go does when it begins a run, and when it puts it back
+    if ours and not f[3] then -- taken away by who cancels it, and by Go, which begins a run or put the job back by hand
         cancelled = call('HEXISTS', key, 'nq:cancel') == 1
         ours = cancelled or is_ours(call('ZSCORE', lease, id))
     end
