@@ -132,6 +132,26 @@ static void test_cancel_kills_waiting_jobs(void **state)
     assert_int_equal(NEOQ_DEAD, state_of(nq, a.scheduled));
 }
 
+/* At one moment: whoever came first is first, not whoever is asked for first. */
+static void test_retried_by_hand_they_keep_the_order_they_came_in(void **state)
+{
+    store *s = *state;
+    char ids[2][NEOQ_ID_SIZE];
+    recorder r = {RECORDER_INITIALIZER};
+    neoq *nq = store_open(s, NULL);
+    put(nq, "q", "1", ids[0]);
+    put(nq, "q", "2", ids[1]);
+    for (int i = 0; i < 2; i++)
+        assert_status(NEOQ_OK, neoq_cancel(nq, ids[i]));
+    for (int i = 1; i >= 0; i--)
+        assert_status(NEOQ_OK, neoq_retry_now(nq, ids[i]));
+    start(nq, "q", &r);
+    work_one(nq);
+    work_one(nq);
+    assert_int_equal(2, r.count);
+    assert_string_equal(ids[0], r.runs[0].id);
+}
+
 static void test_cancel_refuses_finished_jobs(void **state)
 {
     store *s = *state;
@@ -330,6 +350,7 @@ int main(int argc, char **argv)
         on_store(test_retry_now_refuses_the_other_states),
         on_store(test_a_dead_job_retried_and_failing_dies_again),
         on_store(test_cancel_kills_waiting_jobs),
+        on_store(test_retried_by_hand_they_keep_the_order_they_came_in),
         on_store(test_cancel_refuses_finished_jobs),
         on_store(test_delete_removes_jobs_that_are_not_running),
         on_store(test_a_paused_queue_takes_jobs_and_runs_none),

@@ -29,14 +29,13 @@ static neoq_store *open_joined(base *b)
     return store;
 }
 
-/* Puts that many jobs, whose ids end with their number from 1 on, and claims them. */
-static void claim_new(neoq_store *store, neoq_claimed *runs, size_t count)
+/* Puts that many jobs, whose ids end with their number from 1 on. */
+static void put_at(neoq_store *store, size_t count, neoq_time run_after)
 {
     enum { MOST = 9 };
     neoq_job jobs[MOST];
     char ids[MOST][37];
     neoq_enqueued results[MOST];
-    neoq_time now = backend->now(store);
     assert_true(count <= MOST);
     for (size_t i = 0; i < count; i++) {
         snprintf(ids[i], sizeof ids[i], "01900000-0000-7000-8000-%012u", (unsigned)i + 1);
@@ -47,14 +46,29 @@ static void claim_new(neoq_store *store, neoq_claimed *runs, size_t count)
                              .max_retries = 3,
                              .unique = NEOQ_UNIQUE_OFF,
                              .state = NEOQ_READY,
-                             .run_after = now,
-                             .created_at = now};
+                             .run_after = run_after,
+                             .created_at = backend->now(store)};
     }
-    const neoq_claim claim = {.queue = "q", .limit = count};
-    neoq_exchange x = {.worker = "0123", .claims = &claim, .claim_count = 1, .runs = runs};
     assert_int_equal(NEOQ_OK, backend->enqueue(store, jobs, count, results));
+}
+
+static void put_new(neoq_store *store, size_t count)
+{
+    put_at(store, count, backend->now(store));
+}
+
+static void claim(neoq_store *store, neoq_claimed *runs, size_t count)
+{
+    const neoq_claim all = {.queue = "q", .limit = count};
+    neoq_exchange x = {.worker = "0123", .claims = &all, .claim_count = 1, .runs = runs};
     assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
     assert_int_equal(count, x.run_count);
+}
+
+static void claim_new(neoq_store *store, neoq_claimed *runs, size_t count)
+{
+    put_new(store, count);
+    claim(store, runs, count);
 }
 
 static neoq_claimed claim_one(neoq_store *store)
@@ -95,6 +109,28 @@ static void test_a_run_is_found_by_its_id(void **state)
     assert_int_equal(NEOQ_ELOST, list[0].status);
     assert_int_equal(NEOQ_OK, list[1].status);
     assert_int_equal(NEOQ_OK, backend->get(store, run.job.id, check_job, NULL));
+    backend->release(store, &run);
+    backend->close(store);
+}
+
+static int check_began(const neoq_job *job, void *arg)
+{
+    assert_int_equal(NEOQ_RUNNING, job->state);
+    assert_true(job->ran_at == *(neoq_time *)arg);
+    return NEOQ_OK;
+}
+
+/* The enqueuer's clock may be ahead. */
+static void test_a_run_begins_no_sooner_than_it_was_to(void **state)
+{
+    neoq_store *store = open_joined(*state);
+    neoq_claimed run;
+    neoq_time later = backend->now(store) + NEOQ_HOURS(1);
+    put_at(store, 1, later);
+    claim(store, &run, 1);
+    assert_true(run.job.run_after == later);
+    assert_true(run.job.ran_at == later);
+    assert_int_equal(NEOQ_OK, backend->get(store, run.job.id, check_began, &later));
     backend->release(store, &run);
     backend->close(store);
 }
@@ -174,13 +210,59 @@ static void test_a_run_that_nobody_holds_is_given_back(void **state)
     neoq_claimed run = claim_one(store), again;
     int64_t epoch = run.job.epoch;
     backend->release(store, &run);
-    const neoq_claim claim = {.queue = "q", .limit = 1};
-    neoq_exchange x = {.worker = "0123", .claims = &claim, .claim_count = 1, .runs = &again};
+    const neoq_claim one = {.queue = "q", .limit = 1};
+    neoq_exchange x = {.worker = "0123", .claims = &one, .claim_count = 1, .runs = &again};
     assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
     assert_int_equal(1, x.run_count);
     assert_int_equal(epoch + 1, again.job.epoch);
     assert_int_equal(0, again.job.retries);
     backend->release(store, &again);
+    backend->close(store);
+}
+
+/* All that are ready, in this order, by the last digits of their ids. */
+static void assert_ready(neoq_store *store, const char *numbers)
+{
+    neoq_claimed runs[9];
+    const neoq_claim all = {.queue = "q", .limit = 9};
+    neoq_exchange x = {.worker = "0123", .claims = &all, .claim_count = 1, .runs = runs};
+    assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
+    assert_int_equal(strlen(numbers), x.run_count);
+    for (size_t i = 0; i < x.run_count; i++) {
+        assert_int_equal(numbers[i], runs[i].job.id[strlen(runs[i].job.id) - 1]);
+        backend->release(store, &runs[i]);
+    }
+}
+
+/* Though it went when others did, and came to be there last. */
+static void test_what_is_given_back_has_the_place_it_had(void **state)
+{
+    neoq_store *store = open_joined(*state);
+    neoq_claimed runs[3];
+    claim_new(store, runs, 3);
+    for (int i = 2; i >= 0; i--) {
+        neoq_settlement back = ending(&runs[i]);
+        back.state = NEOQ_READY;
+        back.run_after = runs[i].job.run_after;
+        back.hold = runs[i].hold;
+        neoq_exchange x = {.settlements = &back, .settlement_count = 1};
+        assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
+        assert_int_equal(NEOQ_OK, back.status);
+        backend->release(store, &runs[i]);
+    }
+    assert_ready(store, "123");
+    backend->close(store);
+}
+
+static void test_what_nobody_holds_has_the_place_it_had(void **state)
+{
+    neoq_store *store = open_joined(*state);
+    neoq_claimed runs[2];
+    put_new(store, 3);
+    claim(store, runs, 2);
+    backend->release(store, &runs[1]);
+    backend->release(store, &runs[0]);
+    assert_ready(store, "123");
     backend->close(store);
 }
 
@@ -192,18 +274,18 @@ static void test_a_worker_without_a_lease_claims_nothing(void **state)
     back.state = NEOQ_READY;
     back.run_after = run.job.run_after;
     back.hold = run.hold;
-    const neoq_claim claim = {.queue = "q", .limit = 1};
+    const neoq_claim one = {.queue = "q", .limit = 1};
     neoq_exchange x = {.worker = "nobody",
                        .settlements = &back,
                        .settlement_count = 1,
-                       .claims = &claim,
+                       .claims = &one,
                        .claim_count = 1,
                        .runs = &again};
     assert_int_equal(NEOQ_ELOST, backend->exchange(store, &x));
     assert_int_equal(NEOQ_OK, back.status);
     assert_int_equal(0, x.run_count);
     backend->release(store, &run);
-    x = (neoq_exchange){.worker = "0123", .claims = &claim, .claim_count = 1, .runs = &again};
+    x = (neoq_exchange){.worker = "0123", .claims = &one, .claim_count = 1, .runs = &again};
     assert_int_equal(NEOQ_OK, backend->exchange(store, &x));
     assert_int_equal(1, x.run_count);
     backend->release(store, &again);
@@ -265,10 +347,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         on_base(test_a_run_is_found_by_its_id),
+        on_base(test_a_run_begins_no_sooner_than_it_was_to),
         on_base(test_another_epoch_is_lost),
         on_base(test_a_refusal_after_a_lost_answer_is_understood_within_the_lease),
         on_base(test_a_refusal_after_the_lease_says_nothing),
         on_base(test_a_run_that_nobody_holds_is_given_back),
+        on_base(test_what_is_given_back_has_the_place_it_had),
+        on_base(test_what_nobody_holds_has_the_place_it_had),
         on_base(test_a_worker_without_a_lease_claims_nothing),
         on_base(test_who_is_still_active_stays_in_order),
     };
