@@ -135,7 +135,7 @@ typedef struct life {
     int status[JOBS]; /* of the enqueues */
     int enqueued;
     told *told;
-    neoq *runs_main; /* is in neoq_run(), until all jobs have run */
+    neoq *_Atomic runs_main; /* is in neoq_run(), for whoever sees that all jobs have run to shut down: once */
     atomic_int ended;
 } life;
 
@@ -154,6 +154,13 @@ _Noreturn static void crash(told *t, int job)
     _exit(3);
 }
 
+static void shut_down_at_the_end(life *l)
+{
+    neoq *nq = atomic_load(&l->ended) >= l->enqueued ? atomic_exchange(&l->runs_main, NULL) : NULL;
+    if (nq)
+        neoq_shutdown(nq, 0);
+}
+
 static int count(neoq_ctx *ctx, void *arg)
 {
     life *l = arg;
@@ -164,8 +171,8 @@ static int count(neoq_ctx *ctx, void *arg)
         if (l->way == CRASHING && before == 0)
             crash(l->told, i);
     }
-    if (l->runs_main && atomic_fetch_add(&l->ended, 1) + 1 == l->enqueued)
-        neoq_shutdown(l->runs_main, 0);
+    atomic_fetch_add(&l->ended, 1);
+    shut_down_at_the_end(l);
     return NEOQ_OK;
 }
 
@@ -249,13 +256,15 @@ static int said(const char *step, int status)
     return status;
 }
 
-/* Whether it was the main loop until all jobs were run. */
+/* Whether all jobs were run, be it before it came to the main loop. */
 static bool run_main(life *l, neoq *nq)
 {
-    l->runs_main = nq;
-    bool ran = l->enqueued > 0 && said("run", neoq_run(nq)) == NEOQ_OK;
-    l->runs_main = NULL;
-    return ran;
+    if (l->enqueued == 0)
+        return false;
+    atomic_store(&l->runs_main, nq);
+    shut_down_at_the_end(l);
+    said("run", neoq_run(nq));
+    return atomic_exchange(&l->runs_main, NULL) == NULL;
 }
 
 static void take_finding(const neoq_finding *finding, void *arg)
