@@ -97,6 +97,16 @@ def kin(folder):
     return found
 
 
+def sort_out(host, pairs):
+    """The fork servers among those processes of a program, and the children. One that it is itself the parent of is
+    neither: it runs for a blink in the program's own memory, to give birth to a fork server. Whoever kills it there may
+    leave the program with malloc's lock held, as if one of its threads had been killed."""
+    parents = {pid: parent for parent, pid in pairs if pid != host}
+    born = {pid: parent for pid, parent in parents.items() if parent != host and parents.get(parent) != host}
+    return ([pid for pid, parent in born.items() if parent not in parents],
+            [pid for pid, parent in born.items() if parent in parents])
+
+
 class Run:
     ROLES = ("producer", "producer", "worker", "worker", "children", "children")
 
@@ -210,10 +220,7 @@ class Run:
         """(process, fork servers, children) of those who have any."""
         family = kin(self.folder)
         for process in self.victims("children", "both"):
-            others = [pair for pair in family.get(process.number, []) if pair[1] != process.pid]
-            pids = {pid for _, pid in others}
-            yield (process, [pid for parent, pid in others if parent not in pids],
-                   [pid for parent, pid in others if parent in pids])
+            yield (process, *sort_out(process.pid, family.get(process.number, [])))
 
     def fault_child(self):
         choice = self.choose([(p, pid) for p, _, children in self.children() for pid in children])

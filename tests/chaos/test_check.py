@@ -11,6 +11,7 @@ from contextlib import redirect_stdout
 
 import check
 import records
+import run
 from records import (ASKED, AWAY, BACK, CONT, CRASHING, DUPLICATE, EFFECT, ENDING, EXIT, FAULT, FINISH, KILL, KILL_CHILD,
                      KILL_FORK_SERVER, LEASE_LOST, OK, REFUSED, RESTORED, RUNNING, SKEW, START, STOP, STRAY, TERM,
                      UNKNOWN, Record)
@@ -435,6 +436,14 @@ class Logs(unittest.TestCase):
         s = Story().asked(1, 1).asked(1, 2).run(2, 2)
         verdict = s.judge()
         self.assertEqual({1}, {r.job for r in verdict.log_of(verdict.complaints[0])})
+
+
+class Families(unittest.TestCase):
+    def test_tells_fork_servers_from_their_children(self):
+        self.assertEqual(([11], [12, 13]), run.sort_out(10, [(1, 10), (1, 11), (11, 12), (12, 13)]))
+
+    def test_spares_who_gives_birth_to_a_fork_server(self):
+        self.assertEqual(([11], []), run.sort_out(10, [(1, 10), (1, 11), (10, 14), (14, 15)]))
 
 
 if __name__ == "__main__":
