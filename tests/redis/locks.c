@@ -52,7 +52,7 @@ static void finish_one(neoq_store *store)
     const neoq_beat beat = {.worker = {.id = "0123", .host = "here", .pid = 1},
                             .lease = NEOQ_SECONDS(30),
                             .join = true};
-    neoq_claimed run;
+    neoq_claimed run = {0};
     const neoq_claim claim = {.queue = "q", .limit = 1};
     neoq_exchange x = {.worker = "0123", .claims = &claim, .claim_count = 1, .runs = &run};
     assert_int_equal(NEOQ_OK, backend->beat(store, &beat));
