@@ -37,7 +37,7 @@ int mem_get(neoq_store *store, const char *id, neoq_each_job each, void *arg)
 {
     pthread_mutex_lock(&store->mutex);
     mem_table_promote(&store->table, mem_now(store));
-    mem_job *job = mem_table_find(&store->table, id);
+    mem_job *job = mem_ids_find(&store->table.ids, id);
     int status = job ? NEOQ_OK : mem_no_job(id);
     if (job) {
         neoq_job view;
@@ -51,7 +51,7 @@ int mem_get(neoq_store *store, const char *id, neoq_each_job each, void *arg)
 int mem_runs(neoq_store *store, const char *id, neoq_each_run each, void *arg)
 {
     pthread_mutex_lock(&store->mutex);
-    mem_job *job = mem_table_find(&store->table, id);
+    mem_job *job = mem_ids_find(&store->table.ids, id);
     int status = job ? NEOQ_OK : mem_no_job(id);
     int64_t room = NQ_RUNS_KEPT;
     if (job && job->state == NEOQ_RUNNING) {
@@ -126,7 +126,7 @@ int mem_get_progress(neoq_store *store, const char *id, neoq_progress *progress)
 {
     *progress = (neoq_progress){.percent = -1};
     pthread_mutex_lock(&store->mutex);
-    mem_job *job = mem_table_find(&store->table, id);
+    mem_job *job = mem_ids_find(&store->table.ids, id);
     if (job && job->extra)
         *progress = job->extra->progress;
     pthread_mutex_unlock(&store->mutex);

@@ -26,14 +26,14 @@ static int64_t waiting_in(const mem_queue *queue)
 /* Adds the made job, or says why not; *twin is the job that exists already. */
 static int add_job(neoq_store *store, mem_job *made, const char *queue_name, const mem_job **twin)
 {
-    *twin = mem_table_find(&store->table, made->id);
+    *twin = mem_ids_find(&store->table.ids, made->id);
     if (*twin)
         return NEOQ_OK;
     mem_queue *queue = mem_table_make_queue(&store->table, queue_name);
     if (!queue)
         return mem_no_memory();
     if (made->unique) {
-        *twin = mem_table_find_print(&store->table, queue, mem_job_print(made));
+        *twin = mem_prints_find(&store->table.prints, queue, mem_job_print(made));
         if (*twin)
             return nq_fail(NEOQ_EDUPLICATE, "queue \"%s\": job %s with the same fingerprint is unfinished",
                            queue_name, (*twin)->id);
@@ -179,7 +179,7 @@ static void heed_cancel(neoq_store *store, mem_job *job, neoq_settlement *settle
 /* The job whose run it settles; NULL: the run is another's by now. */
 static mem_job *run_of(neoq_store *store, const neoq_settlement *settlement)
 {
-    mem_job *job = settlement->hold ? settlement->hold : mem_table_find(&store->table, settlement->id);
+    mem_job *job = settlement->hold ? settlement->hold : mem_ids_find(&store->table.ids, settlement->id);
     return job && job->state == NEOQ_RUNNING && job->epoch == settlement->epoch ? job : NULL;
 }
 

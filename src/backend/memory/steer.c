@@ -17,7 +17,7 @@ static int retry(neoq_store *store, mem_job *job)
         return nq_fail(NEOQ_ESTATE, "job %s cannot be retried: it is neither dead, retrying nor scheduled", job->id);
     bool dead = job->state == NEOQ_DEAD;
     if (dead && job->unique) {
-        mem_job *twin = mem_table_find_print(&store->table, job->queue, mem_job_print(job));
+        mem_job *twin = mem_prints_find(&store->table.prints, job->queue, mem_job_print(job));
         if (twin)
             return nq_fail(NEOQ_EDUPLICATE,
                            "job %s cannot be retried: job %s with the same fingerprint is unfinished", job->id,
@@ -59,7 +59,7 @@ int mem_steer(neoq_store *store, neoq_action action, const char *id, neoq_time k
 {
     pthread_mutex_lock(&store->mutex);
     mem_table_promote(&store->table, mem_now(store));
-    mem_job *job = mem_table_find(&store->table, id);
+    mem_job *job = mem_ids_find(&store->table.ids, id);
     int status = NEOQ_OK;
     if (!job)
         status = mem_no_job(id);
@@ -221,7 +221,7 @@ int mem_set_progress(neoq_store *store, const char *id, int64_t epoch, const neo
 {
     int status = NEOQ_OK;
     pthread_mutex_lock(&store->mutex);
-    mem_job *job = mem_table_find(&store->table, id);
+    mem_job *job = mem_ids_find(&store->table.ids, id);
     mem_extra *extra = NULL;
     if (!job || job->state != NEOQ_RUNNING || job->epoch != epoch)
         status = nq_fail(NEOQ_ELOST, "run %lld of job %s is not this worker's any more", (long long)epoch, id);

@@ -128,113 +128,7 @@ void mem_job_view(const mem_job *job, neoq_job *view)
     view->result_size = extra->result_size;
 }
 
-/* ---- buckets ---------------------------------------------------------------------------- */
-
-static uint32_t hex(char c)
-{
-    return (uint32_t)(c <= '9' ? c - '0' : c - 'a' + 10);
-}
-
-/*
- * The 32 bits of the id that count up in ids of one maker (base/uuid.h): jobs made one after the other lie in buckets
- * one after the other, so that neither filling nor draining a large table jumps about in memory. In other people's
- * UUIDs these bits are random.
- */
-static uint32_t hash_id(const char *id)
-{
-    /* xxxxxxxx-xxxx-7CCC-yCCC-CCxxxxxxxxxx: 12 bits, then the 20 after the two of the variant. */
-    uint32_t hash = hex(id[15]) << 8 | hex(id[16]) << 4 | hex(id[17]);
-    uint32_t low = (hex(id[19]) & 3) << 20 | hex(id[20]) << 16 | hex(id[21]) << 12 | hex(id[22]) << 8 |
-                   hex(id[24]) << 4 | hex(id[25]);
-    return hash << 20 | low >> 2;
-}
-
-static uint32_t hash_print(const mem_queue *queue, const char *print)
-{
-    uint64_t hash = (uint64_t)(uintptr_t)queue, word;
-    size_t size = strlen(print);
-    for (; size > 0; print += sizeof word) {
-        size_t part = size < sizeof word ? size : sizeof word;
-        word = 0;
-        memcpy(&word, print, part);
-        hash = (hash ^ word) * 0x9E3779B97F4A7C15ULL;
-        hash ^= hash >> 29;
-        size -= part;
-        if (part < sizeof word)
-            break;
-    }
-    return (uint32_t)(hash >> 32);
-}
-
-static uint32_t hash_of(const mem_job *job, bool prints)
-{
-    return prints ? job->print_hash : hash_id(job->id);
-}
-
-static mem_job **link_of(mem_job *job, bool prints)
-{
-    return prints ? &job->print_next : &job->id_next;
-}
-
-static bool grow_buckets(mem_buckets *buckets, bool prints)
-{
-    size_t size = buckets->size ? buckets->size * 2 : 64;
-    mem_job **heads = calloc(size, sizeof *heads);
-    if (!heads)
-        return false;
-    for (size_t i = 0; i < buckets->size; i++)
-        for (mem_job *job = buckets->heads[i], *next; job; job = next) {
-            next = *link_of(job, prints);
-            size_t at = hash_of(job, prints) & (size - 1);
-            *link_of(job, prints) = heads[at];
-            heads[at] = job;
-        }
-    free(buckets->heads);
-    buckets->heads = heads;
-    buckets->size = size;
-    return true;
-}
-
-static bool add_to_buckets(mem_buckets *buckets, mem_job *job, bool prints)
-{
-    if (buckets->count >= buckets->size && !grow_buckets(buckets, prints))
-        return false;
-    mem_job **head = &buckets->heads[hash_of(job, prints) & (buckets->size - 1)];
-    *link_of(job, prints) = *head;
-    *head = job;
-    buckets->count++;
-    return true;
-}
-
-static void remove_from_buckets(mem_buckets *buckets, mem_job *job, bool prints)
-{
-    mem_job **at = &buckets->heads[hash_of(job, prints) & (buckets->size - 1)];
-    while (*at != job)
-        at = link_of(*at, prints);
-    *at = *link_of(job, prints);
-    buckets->count--;
-}
-
-mem_job *mem_table_find(const mem_table *table, const char *id)
-{
-    if (table->ids.size == 0 || strlen(id) != 36)
-        return NULL;
-    mem_job *job = table->ids.heads[hash_id(id) & (table->ids.size - 1)];
-    while (job && memcmp(job->id, id, 36) != 0)
-        job = job->id_next;
-    return job;
-}
-
-mem_job *mem_table_find_print(const mem_table *table, const mem_queue *queue, const char *print)
-{
-    if (table->prints.size == 0)
-        return NULL;
-    uint32_t hash = hash_print(queue, print);
-    mem_job *job = table->prints.heads[hash & (table->prints.size - 1)];
-    while (job && (job->print_hash != hash || job->queue != queue || strcmp(mem_job_print(job), print) != 0))
-        job = job->print_next;
-    return job;
-}
+/* ---- fingerprints ------------------------------------------------------------------------ */
 
 /* A unique job guards its fingerprint until it ends. */
 static bool set_guard(mem_table *table, mem_job *job, neoq_state state)
@@ -243,11 +137,10 @@ static bool set_guard(mem_table *table, mem_job *job, neoq_state state)
     if (guard == job->guarded)
         return true;
     if (guard) {
-        job->print_hash = hash_print(job->queue, mem_job_print(job));
-        if (!add_to_buckets(&table->prints, job, true))
+        if (!mem_prints_add(&table->prints, job))
             return false;
     } else {
-        remove_from_buckets(&table->prints, job, true);
+        mem_prints_remove(&table->prints, job);
     }
     job->guarded = guard;
     return true;
@@ -440,10 +333,10 @@ static void leave(mem_table *table, mem_job *job)
 
 bool mem_table_add(mem_table *table, mem_job *job)
 {
-    if (!mem_table_reserve(table, job, (neoq_state)job->state, 1) || !add_to_buckets(&table->ids, job, false))
+    if (!mem_table_reserve(table, job, (neoq_state)job->state, 1) || !mem_ids_add(&table->ids, job))
         return false;
     if (!set_guard(table, job, (neoq_state)job->state)) {
-        remove_from_buckets(&table->ids, job, false);
+        mem_ids_remove(&table->ids, job);
         return false;
     }
     job->sequence = ++table->sequence;
@@ -465,7 +358,7 @@ void mem_table_remove(mem_table *table, mem_job *job)
 {
     set_guard(table, job, NEOQ_DEAD);
     leave(table, job);
-    remove_from_buckets(&table->ids, job, false);
+    mem_ids_remove(&table->ids, job);
     job->state = 0; /* a run that still holds it must not take it for running */
     mem_job_drop(job);
 }

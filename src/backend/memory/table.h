@@ -16,7 +16,7 @@
 
 #include <neoq/backend.h>
 
-typedef struct mem_job mem_job;
+#include "backend/memory/buckets.h"
 
 typedef struct mem_list {
     mem_job *head, *tail;
@@ -39,7 +39,7 @@ typedef struct mem_level {
     mem_heap early;
 } mem_level;
 
-typedef struct mem_queue {
+struct mem_queue {
     char name[201];
     bool paused;
     int64_t capacity;
@@ -49,8 +49,8 @@ typedef struct mem_queue {
     neoq_time slow_until;
     mem_level *levels; /* highest priority first */
     size_t level_count;
-    struct mem_queue *next_removed;
-} mem_queue;
+    mem_queue *next_removed;
+};
 
 typedef struct mem_worker {
     struct mem_worker *next;
@@ -106,11 +106,6 @@ struct mem_job {
     char bytes[]; /* payload, NUL, fingerprint, NUL */
 };
 
-typedef struct mem_buckets {
-    mem_job **heads;
-    size_t count, size; /* size is a power of two */
-} mem_buckets;
-
 typedef struct mem_table {
     mem_buckets ids, prints;
     mem_queue **queues; /* by name */
@@ -129,9 +124,6 @@ const char *mem_job_print(const mem_job *job); /* NULL = has none */
 mem_extra *mem_job_extra(mem_job *job);        /* made if missing; NULL if memory ran out */
 void mem_job_view(const mem_job *job, neoq_job *view);
 
-mem_job *mem_table_find(const mem_table *table, const char *id);
-/* The unfinished job that guards this fingerprint. */
-mem_job *mem_table_find_print(const mem_table *table, const mem_queue *queue, const char *print);
 mem_queue *mem_table_queue(const mem_table *table, const char *name); /* NULL = none */
 mem_queue *mem_table_make_queue(mem_table *table, const char *name);
 void mem_table_remove_queue(mem_table *table, mem_queue *queue);
