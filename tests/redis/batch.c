@@ -21,7 +21,7 @@ static void put_call(rd_batch *batch, const char *command, const char *key, cons
 static neoq_store *open_on_own_server(base *b)
 {
     own_server(b, REDIS_SOCKET, NULL);
-    b->options.connect_timeout = NEOQ_MILLISECONDS(300);
+    b->options.connect_timeout = NEOQ_SECONDS(1);
     return open_store(b);
 }
 

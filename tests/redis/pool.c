@@ -207,7 +207,7 @@ static void test_a_silent_server_takes_its_idle_connections_with_it(void **state
     redisReply *reply;
     rd_connection *one, *two;
     own_server(b, REDIS_SOCKET, NULL);
-    rd_pool *pool = open_pool(b, "&call_timeout=50ms&connect_timeout=100ms");
+    rd_pool *pool = open_pool(b, "&call_timeout=300ms&connect_timeout=1s");
     assert_int_equal(NEOQ_OK, rd_pool_take(pool, &one));
     assert_int_equal(NEOQ_OK, rd_pool_take(pool, &two));
     rd_pool_give(pool, one);
@@ -225,7 +225,7 @@ static void test_a_server_that_became_a_replica_is_left(void **state)
     base *b = *state;
     redisReply *reply;
     own_server(b, REDIS_PORT, NULL);
-    rd_pool *pool = open_pool(b, "&connect_timeout=100ms");
+    rd_pool *pool = open_pool(b, "&connect_timeout=1s");
     assert_true(redis_do(b->server, 0, NULL, 0, "REPLICAOF 127.0.0.1 1"));
     eventually(rd_pool_command(pool, 2, (const char *const[]){"INCR", "n"}, false, &reply) == NEOQ_EBACKEND);
     assert_words("READONLY");

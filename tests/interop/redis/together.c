@@ -87,8 +87,8 @@ static void test_both_sides_work_at_once_and_one_of_ours_is_killed(void **state)
     peer_finish(&p);
     neoq_queue_info queue = queue_of(nq, "work");
     assert_int_equal(0, queue.ready + queue.running + queue.retrying + queue.scheduled + queue.dead);
-    assert_int_equal(2 * EACH + 1, queue.processed);
-    assert_int_equal(1, queue.failed);
+    assert_true(queue.failed >= 1); /* what it held, and what it had claimed ahead if its first jobs took a while */
+    assert_int_equal(2 * EACH + queue.failed, queue.processed);
     assert_int_equal(2 * EACH, BEFORE_THE_END + there + (int)recorded(&r));
 }
 
