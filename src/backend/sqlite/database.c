@@ -30,35 +30,44 @@ int sq_error(sqlite3 *handle, const char *doing)
     }
 }
 
+enum { LOOK_US = 500, LONG_US = 200000 };
+
 /* Waits for another process's transaction, connect_timeout in all. Whoever commits again and again leaves but a moment in
  * between, and nobody is told of it: who looks seldom waits for long, and who looks often is in the others' way. */
 static int busy(void *arg, int tries)
 {
-    enum { EVERY_US = 500 };
-    if ((int64_t)tries * EVERY_US > (int64_t)(intptr_t)arg)
+    sq_db *db = arg;
+    int64_t now = nq_steady();
+    if (tries == 0)
+        db->waits_since = now;
+    if (now - db->waits_since > db->patience)
         return 0;
-    nanosleep(&(struct timespec){.tv_nsec = EVERY_US * 1000}, NULL);
+    if (db->courtesy && now - db->waits_since > LONG_US)
+        sq_courtesy_ask(db->courtesy);
+    nanosleep(&(struct timespec){.tv_nsec = LOOK_US * 1000}, NULL);
     return 1;
 }
 
 /* Switching a new file to WAL takes a lock that SQLite does not wait for: with several processes opening it at the same
  * moment, all but one are told that it is busy. Other locks on the way it does wait for, each time. */
-static int set_pragmas(sqlite3 *handle, const char *pragmas, const neoq_options *options)
+static int set_pragmas(sq_db *db, const char *pragmas)
 {
-    int64_t until = nq_steady() + options->connect_timeout;
-    int result = sqlite3_exec(handle, pragmas, NULL, NULL, NULL);
-    while (result == SQLITE_BUSY && nq_steady() < until && busy((void *)(intptr_t)options->connect_timeout, 0))
-        result = sqlite3_exec(handle, pragmas, NULL, NULL, NULL);
+    int64_t until = nq_steady() + db->patience;
+    int result = sqlite3_exec(db->handle, pragmas, NULL, NULL, NULL);
+    while (result == SQLITE_BUSY && nq_steady() < until) {
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_US * 1000}, NULL);
+        result = sqlite3_exec(db->handle, pragmas, NULL, NULL, NULL);
+    }
     return result;
 }
 
 int sq_db_open(sq_db *db, const char *path, bool create, const neoq_options *options)
 {
-    *db = (sq_db){0};
+    *db = (sq_db){.patience = options->connect_timeout};
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
     if (sqlite3_open_v2(path, &db->handle, flags, NULL) != SQLITE_OK)
         return sq_error(db->handle, "opening");
-    sqlite3_busy_handler(db->handle, busy, (void *)(intptr_t)options->connect_timeout);
+    sqlite3_busy_handler(db->handle, busy, db);
     sqlite3_extended_result_codes(db->handle, 0);
     /* Checkpoints are made by sq_checkpoint() alone: see docs/sqlite.md on the WAL-reset bug. */
     sqlite3_wal_autocheckpoint(db->handle, 0);
@@ -72,7 +81,7 @@ int sq_db_tune(sq_db *db, const neoq_options *options, int pages)
              "PRAGMA journal_mode=WAL; PRAGMA synchronous=%s; PRAGMA cache_size=%d; PRAGMA secure_delete=OFF;"
              " PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY",
              options->asynchronous_commit ? "NORMAL" : "FULL", pages);
-    return set_pragmas(db->handle, pragmas, options) == SQLITE_OK ? NEOQ_OK : sq_error(db->handle, "opening");
+    return set_pragmas(db, pragmas) == SQLITE_OK ? NEOQ_OK : sq_error(db->handle, "opening");
 }
 
 void sq_db_forget(sq_db *db)

@@ -11,6 +11,8 @@
 
 #include <neoq/backend.h>
 
+#include "backend/sqlite/courtesy.h"
+
 enum { SQ_STATEMENTS = 96, SQ_INSERT_ROWS = 100 };
 
 /* A statement is known by its text, which is a constant: prepared when first asked for, kept for the next time. */
@@ -23,6 +25,9 @@ typedef struct sq_db {
     /* The first failure; its words are in neoq_error_message(). Until somebody sets it back, no statement runs: SQLite may
      * have rolled the transaction back by itself, and whatever came now would be one of its own. */
     int status;
+    sq_courtesy *courtesy;  /* NULL = it never waits for long */
+    neoq_duration patience; /* how long it waits for a lock */
+    int64_t waits_since;    /* nq_steady() */
 } sq_db;
 
 /* Opens the file, and leaves it as it is. */

@@ -91,6 +91,7 @@ static void sq_close(neoq_store *store)
     sq_keymap_free(&store->fresh);
     sq_db_close(&store->reader);
     sq_db_close(&store->writer);
+    sq_courtesy_close(&store->courtesy);
     if (store->wake_fd >= 0)
         close(store->wake_fd);
     if (store->notify_fd >= 0)
@@ -125,7 +126,11 @@ static int open_file(neoq_store *store, const neoq_store_config *config)
     /* SQLite made the path absolute; a later chdir() does no harm. */
     const char *wal = sqlite3_filename_wal(sqlite3_db_filename(store->writer.handle, "main"));
     store->wal_path = strdup(wal ? wal : "");
-    return store->wal_path ? open_bells(store) : nq_fail(NEOQ_ENOMEM, "no memory to open %s", config->url);
+    if (!store->wal_path)
+        return nq_fail(NEOQ_ENOMEM, "no memory to open %s", config->url);
+    sq_courtesy_open(&store->courtesy, store->wal_path);
+    store->writer.courtesy = &store->courtesy;
+    return open_bells(store);
 }
 
 static int sq_open(neoq_store **out, const neoq_store_config *config)
@@ -135,7 +140,7 @@ static int sq_open(neoq_store **out, const neoq_store_config *config)
         return nq_fail(NEOQ_ENOMEM, "no memory to open %s", config->url);
     store->options = config->options;
     store->clock = config->clock;
-    store->wake_fd = store->notify_fd = -1;
+    store->wake_fd = store->notify_fd = store->courtesy.fd = -1;
     store->next_checkpoint = 1000;
     nq_group_init(&store->writers);
     pthread_mutex_init(&store->read_mutex, NULL);

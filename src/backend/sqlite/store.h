@@ -66,7 +66,8 @@ struct neoq_store {
     char place[NQ_PLACE_SIZE]; /* boot and pid namespace: where a pid means something */
 
     nq_group writers;
-    sq_db writer;            /* of whoever serves them, as what follows */
+    sq_db writer; /* of whoever serves them, as what follows */
+    sq_courtesy courtesy;
     int64_t wal_pages;       /* after the last commit */
     int64_t next_checkpoint; /* when wal_pages reaches it */
     int64_t data_version;

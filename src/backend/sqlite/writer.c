@@ -176,7 +176,10 @@ int64_t sq_queue_of(sq_tx *tx, const char *name, bool make, int64_t *capacity)
  */
 static void checkpoint(neoq_store *store)
 {
-    if (sqlite3_exec(store->writer.handle, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+    sq_courtesy_give_way(&store->courtesy);
+    int begun = sqlite3_exec(store->writer.handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    sq_courtesy_served(&store->courtesy);
+    if (begun != SQLITE_OK)
         return;
     int left = 0, copied = 0;
     pthread_mutex_lock(&store->read_mutex);
@@ -231,8 +234,10 @@ static int begin(neoq_store *store, sq_tx *tx)
     tx->rollback = sq_prepare(db, "ROLLBACK");
     if (tx->rollback && !roll_back(db, tx->rollback))
         db->status = sq_error(db->handle, "ending the transaction before");
+    sq_courtesy_give_way(&store->courtesy);
     int64_t asked = store->clock->steady(store->clock);
     bool begun = sq_run(db, sq_prepare(db, "BEGIN IMMEDIATE")) >= 0;
+    sq_courtesy_served(&store->courtesy);
     int64_t got = store->clock->steady(store->clock);
     if (got - asked > NEOQ_SECONDS(STALL_S))
         atomic_store(&store->stalled_at, got);
