@@ -6,12 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/postgres/server_clock.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
-
-/* How long a measurement of the server's clock serves, and by how much clocks may drift apart meanwhile. */
-enum { CLOCK_PERIOD_S = 60, DRIFT_PER_MILLION = 100 };
 
 typedef enum trouble { NO_TROUBLE, NO_CONNECTION, READ_ONLY } trouble;
 
@@ -33,11 +31,10 @@ struct pg_pool {
     size_t host;
     bool opening;     /* what goes wrong is told to the caller, not to the log */
     bool pooler_told; /* in the log */
-    int64_t measured, clock_error;
 
     atomic_bool pooler;
     atomic_int lost;
-    atomic_int_fast64_t offset; /* the server's time less our steady time */
+    pg_server_clock server_clock;
 };
 
 bool pg_pool_is_pooled(const pg_pool *pool)
@@ -49,25 +46,14 @@ bool pg_pool_is_pooled(const pg_pool *pool)
 
 neoq_time pg_pool_now(pg_pool *pool)
 {
-    if (pool->clock != &nq_real_clock)
-        return pool->clock->now(pool->clock);
-    return nq_steady() + (int64_t)atomic_load_explicit(&pool->offset, memory_order_relaxed);
+    return pool->clock == &nq_real_clock ? pg_server_clock_at(&pool->server_clock, nq_steady())
+                                         : pool->clock->now(pool->clock);
 }
 
-/* A new measurement counts where it contradicts the old one, or is the better of the two. The mutex is held. */
+/* The mutex is held. */
 static void adopt_time(pg_pool *pool, const pg_conn *conn)
 {
-    int64_t offset = conn->server_time - conn->measured, old = atomic_load(&pool->offset);
-    int64_t age = conn->measured - pool->measured;
-    int64_t error = pool->clock_error + age / (1000000 / DRIFT_PER_MILLION);
-    int64_t apart = offset > old ? offset - old : old - offset;
-    if (pool->measured == 0 || apart > error + conn->server_error || conn->server_error < error / 2) {
-        atomic_store(&pool->offset, offset);
-        pool->clock_error = conn->server_error;
-    } else {
-        pool->clock_error = error;
-    }
-    pool->measured = conn->measured;
+    pg_server_clock_take(&pool->server_clock, conn->server_time, conn->measured, conn->server_error);
 }
 
 /* ---- trouble ---------------------------------------------------------------------------- */
@@ -237,9 +223,7 @@ static bool make_ready(pg_pool *pool, pg_conn *conn)
     bool stale = false;
     if (pool->clock == &nq_real_clock) {
         pthread_mutex_lock(&pool->mutex);
-        stale = now - pool->measured > NEOQ_SECONDS(CLOCK_PERIOD_S);
-        if (stale)
-            pool->measured = now; /* nobody else need do it */
+        stale = pg_server_clock_is_stale(&pool->server_clock, now);
         pthread_mutex_unlock(&pool->mutex);
     }
     if (!stale)
