@@ -303,7 +303,7 @@ static void test_both_sides_work_on_what_both_enqueue(void **state)
         put(nq, "work", line, NULL);
     }
     peer_finish(&producer);
-    peer p = work_there("{\"behave\":{\"work\":\"sleep:100ms\"}}");
+    peer p = work_there("{\"behave\":{\"work\":\"sleep:1s\"}}"); /* it leaves some to us, however late we look */
     nq = work_here(s, "work", &r);
     redis("DEL asynq:{default}:paused");
     json_decref(peer_expect(&p, "start"));
