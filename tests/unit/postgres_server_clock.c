@@ -28,6 +28,20 @@ static void test_the_more_exact_look_counts(void **state)
     assert_true(pg_server_clock_at(&clock, 1000 * MS) == NOON + NEOQ_HOURS(1));
 }
 
+/* By 100 parts of a million: 10 ms after 100 s. */
+static void test_what_is_known_gets_less_exact(void **state)
+{
+    const int64_t later = 1000 * MS + NEOQ_SECONDS(100);
+    const neoq_time then = NOON + NEOQ_SECONDS(100);
+    pg_server_clock clock = {.measured = 0};
+    (void)state;
+    pg_server_clock_take(&clock, NOON, 1000 * MS, 1 * MS);
+    pg_server_clock_take(&clock, then + 3 * MS, later, 6 * MS);
+    assert_true(pg_server_clock_at(&clock, later) == then);
+    pg_server_clock_take(&clock, then + 3 * MS, later, 5 * MS);
+    assert_true(pg_server_clock_at(&clock, later) == then + 3 * MS);
+}
+
 static void test_a_correction_does_not_take_time_back(void **state)
 {
     pg_server_clock clock = {.measured = 0};
@@ -65,6 +79,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_more_exact_look_counts),
+        cmocka_unit_test(test_what_is_known_gets_less_exact),
         cmocka_unit_test(test_a_correction_does_not_take_time_back),
         cmocka_unit_test(test_a_clock_that_was_set_back_is_followed),
         cmocka_unit_test(test_after_a_minute_one_is_to_look_again),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * sqlite/courtesy: who waits for the write lock for long is heard by the others, until he has it or is gone.
+ * sqlite/courtesy: who waits for the write lock for long is heard by the others, until he has it or is gone, and they let
+ * him go first. The library's naps are counted, and long, as on a busy machine.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,14 +11,27 @@
 #include <cmocka.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <neoq.h>
 #include <sqlite3.h>
 
 #include "backend/sqlite/courtesy.h"
+
+static atomic_int naps;
+
+/* In the place of the C library's. */
+int nanosleep(const struct timespec *asked, struct timespec *left)
+{
+    (void)asked;
+    (void)left;
+    atomic_fetch_add(&naps, 1);
+    return clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = 5000000}, NULL);
+}
 
 typedef struct place {
     char folder[20], path[40], wal[48], url[48];
@@ -76,6 +90,46 @@ static void test_where_there_is_no_file_nobody_is_heard(void **state)
     sq_courtesy_close(&nowhere);
 }
 
+static void test_a_writer_gives_way(void **state)
+{
+    place p = make_place();
+    sq_courtesy other;
+    neoq *nq;
+    (void)state;
+    assert_int_equal(NEOQ_OK, neoq_open(&nq, p.url, NULL));
+    sq_courtesy_open(&other, p.wal);
+    sq_courtesy_ask(&other);
+    int before = atomic_load(&naps);
+    assert_int_equal(NEOQ_OK, neoq_enqueue(nq, &(neoq_job){.queue = "q", .payload = "1"}, NULL));
+    assert_true(atomic_load(&naps) > before);
+    sq_courtesy_served(&other);
+    before = atomic_load(&naps);
+    assert_int_equal(NEOQ_OK, neoq_enqueue(nq, &(neoq_job){.queue = "q", .payload = "2"}, NULL));
+    assert_int_equal(before, atomic_load(&naps));
+    sq_courtesy_close(&other);
+    neoq_close(nq);
+    remove_place(&p);
+}
+
+/* If looks were counted, one each half millisecond, there would be 600. */
+static void test_patience_is_measured_by_the_clock(void **state)
+{
+    place p = make_place();
+    sqlite3 *other;
+    neoq *nq;
+    (void)state;
+    const neoq_options options = {.connect_timeout = NEOQ_MILLISECONDS(300)};
+    assert_int_equal(NEOQ_OK, neoq_open(&nq, p.url, &options));
+    assert_int_equal(SQLITE_OK, sqlite3_open(p.path, &other));
+    assert_int_equal(SQLITE_OK, sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL));
+    int before = atomic_load(&naps);
+    assert_int_equal(NEOQ_ETIMEOUT, neoq_enqueue(nq, &(neoq_job){.queue = "q"}, NULL));
+    assert_true(atomic_load(&naps) - before < 300);
+    sqlite3_close(other);
+    neoq_close(nq);
+    remove_place(&p);
+}
+
 static void *enqueue(void *nq)
 {
     return neoq_enqueue(nq, &(neoq_job){.queue = "q"}, NULL) == NEOQ_OK ? nq : NULL;
@@ -112,7 +166,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_asks_is_heard_until_he_is_served_or_gone),
         cmocka_unit_test(test_where_there_is_no_file_nobody_is_heard),
+        cmocka_unit_test(test_a_writer_gives_way),
         cmocka_unit_test(test_who_waits_for_long_asks),
+        cmocka_unit_test(test_patience_is_measured_by_the_clock),
     };
     return cmocka_run_group_tests_name("courtesy", tests, NULL, NULL);
 }

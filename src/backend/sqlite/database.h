@@ -25,7 +25,7 @@ typedef struct sq_db {
     /* The first failure; its words are in neoq_error_message(). Until somebody sets it back, no statement runs: SQLite may
      * have rolled the transaction back by itself, and whatever came now would be one of its own. */
     int status;
-    sq_courtesy *courtesy;  /* NULL = it never waits for long */
+    sq_courtesy *courtesy;  /* NULL = nobody is told that it waits */
     neoq_duration patience; /* how long it waits for a lock */
     int64_t waits_since;    /* nq_steady() */
 } sq_db;
