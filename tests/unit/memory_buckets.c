@@ -49,7 +49,13 @@ static int longest_of(const mem_buckets *ids)
     return longest;
 }
 
-/* Adds so many jobs after those that are there. */
+static void find_all(const mem_buckets *ids, mem_job *const *jobs, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        assert_ptr_equal(jobs[i], mem_ids_find(ids, jobs[i]->id));
+}
+
+/* Adds so many jobs after those that are there, of which none is lost when all digits begin to count. */
 static void add(mem_buckets *ids, mem_job **jobs, size_t *count, make_id *make)
 {
     for (size_t i = 0; i < JOBS; i++, ++*count) {
@@ -58,7 +64,10 @@ static void add(mem_buckets *ids, mem_job **jobs, size_t *count, make_id *make)
         assert_null(mem_ids_find(ids, id));
         jobs[*count] = mem_job_make(&(neoq_job){.id = id, .payload = ""});
         assert_non_null(jobs[*count]);
+        bool before = ids->mixed;
         assert_true(mem_ids_add(ids, jobs[*count]));
+        if (ids->mixed != before)
+            find_all(ids, jobs, *count + 1);
     }
 }
 

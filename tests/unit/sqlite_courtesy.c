@@ -74,6 +74,8 @@ static void test_who_asks_is_heard_until_he_is_served_or_gone(void **state)
     assert_true(sq_courtesy_wanted(&here));
     sq_courtesy_close(&third); /* as if it had been killed */
     assert_false(sq_courtesy_wanted(&here));
+    sq_courtesy_ask(&there);
+    assert_true(sq_courtesy_wanted(&here));
     sq_courtesy_close(&here);
     sq_courtesy_close(&there);
     remove_place(&p);
