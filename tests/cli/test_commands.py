@@ -139,7 +139,7 @@ class Run(Commands):
         self.assertIn("never with --commands", " ".join(self.neoq("help", "work").stdout.split()))
 
     def test_not_run_again_after_a_crash_of_its_worker(self):
-        id = self.command("bash", "-c", "echo $$ > pid; echo run >> runs; exec sleep 60")
+        id = self.command("bash", "-c", "echo run >> runs; echo $$ > pid; exec sleep 60")
         worker = self.start("work", "--commands", "--lease", "1s")
         pid = int(self.until(lambda: self.until_file("pid").strip(), "the command"))
         worker.kill()
