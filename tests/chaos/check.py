@@ -29,6 +29,7 @@ CRASHES_MAX = 3
 HEEDING = S // 10        # for a handler in a thread to heed its cancellation, as worker.c does
 CHILDREN = "a"           # queues whose jobs run in children
 THAW = S // 2            # for a thawed process to find out what became of its runs, and end them
+BEFORE = 5 * S           # what had happened just before a job is shown, too
 LEAVING_TIME = 3 * S     # beyond shutdown_timeout: half a second of grace, as much for strays, and the settling
 
 
@@ -69,7 +70,7 @@ class Verdict:
         events = complaint.events
         if not events:
             return []
-        begin, end = min(r.at for r in events) - S, max(r.at for r in events) + S
+        begin, end = min(r.at for r in events) - BEFORE, max(r.at for r in events) + S
         processes = complaint.processes | {r.process for r in events}
         around = [r for r in self.faults if begin <= r.at <= end
                   and (r.process in processes or r.process == 0)]
