@@ -13,12 +13,15 @@
 
 static const neoq_backend *const backend = &nq_redis_backend;
 
+static void beat(neoq_store *store, neoq_duration lease, bool join)
+{
+    const neoq_beat it = {.worker = {.id = "0123", .host = "here", .pid = 1}, .lease = lease, .join = join};
+    assert_int_equal(NEOQ_OK, backend->beat(store, &it));
+}
+
 static void pulse(neoq_store *store, bool join)
 {
-    const neoq_beat beat = {.worker = {.id = "0123", .host = "here", .pid = 1},
-                            .lease = NEOQ_SECONDS(30),
-                            .join = join};
-    assert_int_equal(NEOQ_OK, backend->beat(store, &beat));
+    beat(store, NEOQ_SECONDS(30), join);
 }
 
 /* With a worker that may claim. */
@@ -203,6 +206,58 @@ static void test_a_refusal_after_the_lease_says_nothing(void **state)
     backend->close(store);
 }
 
+static int64_t server_time(const redis_server *server)
+{
+    char answer[64];
+    int seconds, microseconds;
+    assert_true(redis_do(server, 0, answer, sizeof answer, "TIME"));
+    assert_int_equal(2, sscanf(answer, "%d %d", &seconds, &microseconds));
+    return seconds * INT64_C(1000000) + microseconds;
+}
+
+/* When the leases of all runs end, of one run. */
+static int64_t run_lease(const redis_server *server)
+{
+    char answer[128];
+    double score;
+    assert_true(redis_do(server, 0, answer, sizeof answer, "ZRANGE asynq:{q}:lease 0 -1 WITHSCORES"));
+    assert_int_equal(1, sscanf(answer, "%*s %lf", &score));
+    return (int64_t)(score * 1e6);
+}
+
+/* Else whoever tends would take the run away at once, and it would run twice. */
+static void test_a_claim_that_waited_for_the_server_has_a_lease_still(void **state)
+{
+    base *b = *state;
+    own_server(b, REDIS_SOCKET, NULL);
+    neoq_store *store = open_store(b);
+    beat(store, NEOQ_SECONDS(2), true);
+    put_new(store, 1);
+    int64_t since = server_time(b->server);
+    assert_true(redis_do(b->server, 0, NULL, 0, "CLIENT PAUSE 1500 ALL"));
+    neoq_claimed run;
+    claim(store, &run, 1);
+    assert_true(run_lease(b->server) >= since + NEOQ_MILLISECONDS(1500) + NEOQ_SECONDS(1));
+    backend->release(store, &run);
+    backend->close(store);
+}
+
+static void test_a_renewal_that_waited_for_the_server_takes_nothing_away(void **state)
+{
+    base *b = *state;
+    own_server(b, REDIS_SOCKET, NULL);
+    neoq_store *store = open_store(b);
+    beat(store, NEOQ_SECONDS(2), true);
+    neoq_claimed run = claim_one(store);
+    int64_t since = server_time(b->server);
+    /* The beat's look at the clock passes, its worker's renewal does not. */
+    assert_true(redis_do(b->server, 0, NULL, 0, "CLIENT PAUSE 1500 WRITE"));
+    beat(store, NEOQ_SECONDS(2), false);
+    assert_true(run_lease(b->server) >= since + NEOQ_MILLISECONDS(1500) + NEOQ_SECONDS(1));
+    backend->release(store, &run);
+    backend->close(store);
+}
+
 /* Nobody settled the run that was released: whoever asks next gives it back first. */
 static void test_a_run_that_nobody_holds_is_given_back(void **state)
 {
@@ -351,6 +406,8 @@ int main(void)
         on_base(test_another_epoch_is_lost),
         on_base(test_a_refusal_after_a_lost_answer_is_understood_within_the_lease),
         on_base(test_a_refusal_after_the_lease_says_nothing),
+        on_base(test_a_claim_that_waited_for_the_server_has_a_lease_still),
+        on_base(test_a_renewal_that_waited_for_the_server_takes_nothing_away),
         on_base(test_a_run_that_nobody_holds_is_given_back),
         on_base(test_what_is_given_back_has_the_place_it_had),
         on_base(test_what_nobody_holds_has_the_place_it_had),

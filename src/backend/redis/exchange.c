@@ -240,9 +240,8 @@ static void read_endings(neoq_store *store, trip *t)
 
 /* ---- claiming --------------------------------------------------------------------------- */
 
-/* A lease that is not renewed in time is not lengthened by claims. until: that of the worker, which ends those of its
- * runs, too; 0 = not known. */
-static neoq_time lease_until(neoq_store *store, const char *worker, neoq_time now, neoq_time *until)
+/* How long the worker's lease lasts. until: its end, which is that of its runs' leases, too; 0 = not known. */
+static neoq_duration read_pulse(neoq_store *store, const char *worker, neoq_time *until)
 {
     pthread_mutex_lock(&store->hold_mutex);
     const rd_pulse *pulse = &store->pulse;
@@ -250,9 +249,11 @@ static neoq_time lease_until(neoq_store *store, const char *worker, neoq_time no
     neoq_duration lease = known ? pulse->lease : store->options->lease;
     *until = known ? pulse->until : 0;
     pthread_mutex_unlock(&store->hold_mutex);
-    return *until - now > lease / 2 ? *until : now + lease / 2;
+    return lease;
 }
 
+/* A lease that is not renewed in time is not lengthened by claims, but to half of one from when the server takes the
+ * claim: that may be long after now. */
 static void put_claims(neoq_store *store, trip *t)
 {
     const neoq_exchange *x = t->x;
@@ -262,7 +263,8 @@ static void put_claims(neoq_store *store, trip *t)
     t->steady = nq_steady();
     if (!x->worker || x->claim_count == 0)
         return;
-    rd_lease_score(lease_until(store, x->worker, t->now, &t->until), score);
+    neoq_duration least = read_pulse(store, x->worker, &t->until) / 2;
+    rd_lease_score(t->until > t->now + least ? t->until : t->now + least, score);
     rd_begin(&t->batch, "ZSCORE");
     rd_put_text(&t->batch, RD_WORKER_LEASES);
     rd_put_text(&t->batch, x->worker);
@@ -274,6 +276,7 @@ static void put_claims(neoq_store *store, trip *t)
             rd_put_int(&t->batch, (int64_t)most);
             rd_put_text(&t->batch, x->worker);
             rd_put_copy(&t->batch, score, strlen(score));
+            rd_put_int(&t->batch, store->real_time ? least : 0);
             if (rd_is_shared(store))
                 rd_put_text(&t->batch, x->claims[i].queue);
         }

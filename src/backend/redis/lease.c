@@ -125,11 +125,14 @@ static void read_renewals(neoq_store *store, const redisReply *answer)
     }
 }
 
-static int renew_runs(neoq_store *store, neoq_time until)
+/* Of the worker's lease there may be little left, if the server was long in taking it. */
+static int renew_runs(neoq_store *store, neoq_time until, neoq_duration lease)
 {
     rd_batch batch = {.urgent = true};
     char score[32];
     size_t count = 0;
+    neoq_time least = rd_now(store) + lease / 2;
+    until = until > least ? until : least;
     rd_lease_score(until, score);
     pthread_mutex_lock(&store->hold_mutex);
     for (const rd_hold *hold = store->holds; hold; hold = hold->next)
@@ -165,7 +168,7 @@ int rd_beat(neoq_store *store, const neoq_beat *beat)
     if (status != NEOQ_OK)
         return status;
     note_pulse(store, beat, until);
-    status = beat->lease > 0 ? renew_runs(store, until) : NEOQ_OK;
+    status = beat->lease > 0 ? renew_runs(store, until, beat->lease) : NEOQ_OK;
     /* For people alone: that it fails is no reason to think the lease lost. */
     if (status == NEOQ_OK && beat->lease > 0)
         rd_show_worker(store, beat);

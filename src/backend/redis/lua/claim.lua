@@ -2,10 +2,10 @@
 -- uses: keys place types
 --
 -- The next ready jobs of the queue, in order, as runs of this worker. ARGV: now, how many, worker, score of the lease,
--- and, where the queue has the jobs of others, too, the type of those that are wanted. The answer: when the next one falls
--- due ("" = none does, or there are more now), how many jobs ever arrived, then of each run id, message, facts, place
--- ("" = its facts tell) and epoch. Or "closed": the queue is paused; or "slow" and when it is worth while to claim from it
--- again.
+-- how many microseconds are left of it at least by this server's clock (0 = as many as there are), and, where the queue has
+-- the jobs of others, too, the type of those that are wanted. The answer: when the next one falls due ("" = none does, or
+-- there are more now), how many jobs ever arrived, then of each run id, message, facts, place ("" = its facts tell) and
+-- epoch. Or "closed": the queue is paused; or "slow" and when it is worth while to claim from it again.
 
 local now, most = ARGV[1], tonumber(ARGV[2])
 
@@ -87,9 +87,9 @@ local function take_in_order()
 end
 
 local taken
-if ARGV[5] then
+if ARGV[6] then
     local again
-    taken, again = take_of_type(ARGV[5], most, take_ordered)
+    taken, again = take_of_type(ARGV[6], most, take_ordered)
     more = more or again
 elseif special and call('EXISTS', order) == 1 then
     local again
@@ -115,6 +115,15 @@ local function bury_cancelled(id)
     return false
 end
 
+-- The call may have waited so long for the server that its lease is over.
+local until_score = ARGV[4]
+if ARGV[5] ~= '0' and #taken > 0 then
+    local time = call('TIME')
+    local us = time[2] + ARGV[5]
+    local least = string.format('%.0f.%06.0f', time[1] + math.floor(us / 1000000), math.max(us % 1000000, 1))
+    until_score = least > until_score and least or until_score
+end
+
 -- An id without a job, or of one that is elsewhere, goes. What most jobs need is written so that it costs little: text
 -- that is made once, and nothing that makes more of it.
 local ids, leases, count, answer, last = {}, {}, 0, {'', facts[2] or '0'}, 2
@@ -133,7 +142,7 @@ for i = 1, #taken do
         call('HSET', key, 'state', 'active', 'nq:run', run)
         count = count + 1
         ids[count] = id
-        leases[2 * count - 1] = ARGV[4]
+        leases[2 * count - 1] = until_score
         leases[2 * count] = id
         answer[last + 1] = id
         answer[last + 2] = f[1]
