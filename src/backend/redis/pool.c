@@ -218,7 +218,8 @@ int rd_pool_command(rd_pool *pool, int argc, const char *const *argv, bool again
         nq_bound bound = nq_within(pool->url->call_timeout);
         status = rd_command(c, &bound, argc, argv, out);
         bool broke = status != NEOQ_OK && rd_descriptor(c) < 0;
-        bool repeat = broke && (again || status == NEOQ_EBACKEND) && !rd_connection_silent(c) && tries == 1;
+        bool repeat = broke && (again || status == NEOQ_EBACKEND) && !rd_connection_silent(c) &&
+                      tries <= pool->url->max_conns; /* each that rested may just have been closed */
         rd_pool_give(pool, c);
         if (!repeat)
             return status;
