@@ -62,9 +62,9 @@ class Process:
         self.stopped = self.leaving = False
 
 
-def measure_stalls(log, folder, over):
-    """This machine may be busy, or stand still, or its disk, which all write their logs to; the checker is told when, and
-    how long."""
+def measure_stalls(log, folder, store, over):
+    """This machine may be busy, or stand still, or its disk, which all write their logs to, or what serves the store; the
+    checker is told when, and how long."""
     probe = os.path.join(folder, "probe")
     while not over.is_set():
         before = records.now()
@@ -72,6 +72,7 @@ def measure_stalls(log, folder, over):
         with open(probe, "wb") as file:
             file.write(b".")
         os.unlink(probe)
+        store.ask()
         late = records.now() - before - 20000
         if late > 50000:
             log.write(records.STALL, value=late)
@@ -365,7 +366,7 @@ class Run:
         self.control.set("limit", options.jobs or int(rate * seconds))
         self.slots = {0: "both"} if self.store.in_process else dict(enumerate(self.ROLES))
         over = threading.Event()
-        thread = threading.Thread(target=measure_stalls, args=(self.log, self.folder, over), daemon=True)
+        thread = threading.Thread(target=measure_stalls, args=(self.log, self.folder, self.store, over), daemon=True)
         thread.start()
         for slot in self.slots:
             self.spawn(slot)

@@ -97,7 +97,14 @@ class Disk:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Sqlite:
+class Store:
+    """What they have in common."""
+
+    def ask(self):
+        """Returns when the server has answered; at once where there is none, or it is away, which the log tells."""
+
+
+class Sqlite(Store):
     """A file."""
 
     name = "sqlite"
@@ -191,7 +198,7 @@ class Sqlite:
         return wrong
 
 
-class Memory:
+class Memory(Store):
     """The memory of a process that produces and works; only its children are killed. It writes down its rows itself."""
 
     name = "memory"
@@ -255,7 +262,7 @@ class Proxy:
         return undo, 0.05 if name == "reset" else lease * 2 if long else random.random() * lease * 0.7
 
 
-class Postgres:
+class Postgres(Store):
     """A server of our own behind the proxy, and a synchronous standby that takes its place half way."""
 
     name = "postgres"
@@ -418,7 +425,7 @@ class Postgres:
         return wrong
 
 
-class RedisStore:
+class RedisStore(Store):
     """A server of our own behind the proxy. What its killing may cost is as docs/redis.md says of its level."""
 
     name = "redis"
@@ -444,6 +451,7 @@ class RedisStore:
         except RedisError as error:
             raise CannotRun(str(error)) from error
         self.proxy = Proxy(self.server.socket)
+        self.asking = None # a connection
 
     def url(self, slot):
         return f"redis://127.0.0.1:{self.proxy.ports[slot]}/0?call_timeout=3s"
@@ -455,6 +463,13 @@ class RedisStore:
 
     def connect(self):
         return Redis(self.server.socket)
+
+    def ask(self):
+        try:
+            self.asking = self.asking or self.connect()
+            self.asking.do("PING")
+        except (RedisError, OSError):
+            self.asking = None
 
     # ---- harm -----------------------------------------------------------------------------
 
