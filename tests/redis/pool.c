@@ -181,6 +181,45 @@ static void *ping(void *arg)
     return NULL;
 }
 
+/* Ends the connection that waits in BLPOP, so many times; then it gets what it waits for. */
+static void *end_the_waiting_one(void *arg)
+{
+    enum { TIMES = 2 };
+    const redis_server *server = arg;
+    for (int i = 0; i < TIMES; i++) {
+        char clients[16384], answer[64];
+        const char *waiting = NULL;
+        for (int64_t since = nq_steady(); !waiting && patient(since);)
+            waiting =
+                redis_do(server, 0, clients, sizeof clients, "CLIENT LIST") ? strstr(clients, "cmd=blpop") : NULL;
+        const char *line = waiting;
+        while (line && line > clients && line[-1] != '\n')
+            line--;
+        if (!line || !redis_do(server, 0, answer, sizeof answer, "CLIENT KILL ID %d", atoi(line + strlen("id="))))
+            return "no connection waits";
+    }
+    return redis_do(server, 0, NULL, 0, "RPUSH list it") ? NULL : "nothing could be pushed";
+}
+
+/* Of those that rest none may be what it was. */
+static void test_a_call_outlives_as_many_connections_as_there_may_be(void **state)
+{
+    base *b = *state;
+    own_server(b, REDIS_SOCKET, NULL);
+    rd_pool *pool = open_pool(b, "&pool_max_conns=2");
+    pthread_t thread;
+    void *complaint;
+    redisReply *reply = NULL;
+    pthread_create(&thread, NULL, end_the_waiting_one, b->server);
+    int status = rd_pool_command(pool, 3, (const char *const[]){"BLPOP", "list", "20"}, true, &reply);
+    pthread_join(thread, &complaint);
+    assert_null(complaint);
+    assert_int_equal(NEOQ_OK, status);
+    assert_int_equal(2, reply->elements);
+    assert_string_equal("it", reply->element[1]->str);
+    freeReplyObject(reply);
+}
+
 static void test_who_waits_while_a_server_is_away_goes_on_when_it_is_back(void **state)
 {
     enum { THREADS = 4 };
@@ -295,6 +334,7 @@ int main(void)
         on_base(test_many_threads_share_few_connections),
         on_base(test_an_idle_connection_that_broke_is_noticed_before_its_use),
         on_base(test_a_restarted_server_is_found_again_and_the_log_says_it_once),
+        on_base(test_a_call_outlives_as_many_connections_as_there_may_be),
         on_base(test_who_waits_while_a_server_is_away_goes_on_when_it_is_back),
         on_base(test_a_silent_server_takes_its_idle_connections_with_it),
         on_base(test_a_server_that_became_a_replica_is_left),
