@@ -60,3 +60,9 @@ neoq_duration nq_redial_pause(int n)
         most = NEOQ_SECONDS(2);
     return most - (neoq_duration)(nq_real_clock.random(&nq_real_clock) % (uint64_t)(most / 2));
 }
+
+void nq_redial_failed(nq_redial *redial, int64_t now)
+{
+    if (now >= redial->next)
+        redial->next = now + nq_redial_pause(++redial->failures);
+}

@@ -23,4 +23,14 @@ bool nq_wait_io(int fd, short events, const nq_bound *bound);
 /* The pause before try number n (1 is the first repetition): 50 ms doubling to 2 s, less up to a half at random. */
 neoq_duration nq_redial_pause(int n);
 
+/* When who has failed to connect tries again. Guarded by its owner. */
+typedef struct nq_redial {
+    int failures; /* in a row */
+    int64_t next; /* nq_steady() instant of the next try; 0 = at once */
+} nq_redial;
+
+/* What fails while the pause is on began before it, as when all connections break at once: together that is one failure,
+ * else the first pause would be as long as the last. */
+void nq_redial_failed(nq_redial *redial, int64_t now);
+
 #endif

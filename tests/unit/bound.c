@@ -27,6 +27,20 @@ static void pauses_grow_up_to_a_bound_and_differ(void **state)
     }
 }
 
+static void connections_that_break_together_are_one_failure(void **state)
+{
+    (void)state;
+    nq_redial redial = {0};
+    for (int64_t now = 1000; now < 1010; now++)
+        nq_redial_failed(&redial, now);
+    assert_int_equal(1, redial.failures);
+    assert_in_range(redial.next, 1000 + NEOQ_MILLISECONDS(25), 1000 + NEOQ_MILLISECONDS(50));
+    int64_t second = redial.next;
+    nq_redial_failed(&redial, second);
+    assert_int_equal(2, redial.failures);
+    assert_in_range(redial.next, second + NEOQ_MILLISECONDS(50), second + NEOQ_MILLISECONDS(100));
+}
+
 static void what_is_left_is_shared(void **state)
 {
     (void)state;
@@ -63,6 +77,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pauses_grow_up_to_a_bound_and_differ),
+        cmocka_unit_test(connections_that_break_together_are_one_failure),
         cmocka_unit_test(what_is_left_is_shared),
         cmocka_unit_test(a_wait_ends),
     };

@@ -23,8 +23,7 @@ struct pg_pool {
     pg_conn *idle; /* the last used first */
     int open;      /* connections there are, idle, taken or being made */
     bool probing;  /* after a failure, one caller tries for all */
-    int failures;  /* in a row */
-    int64_t next_try;
+    nq_redial redial;
     pg_failure failure; /* the last */
     trouble trouble;
     int64_t trouble_since, tended;
@@ -104,8 +103,7 @@ static void note_pooler(pg_pool *pool, news *n)
 /* The mutex is held. */
 static void note_failure(pg_pool *pool, trouble kind, const pg_failure *failure, news *n)
 {
-    pool->failures++;
-    pool->next_try = nq_steady() + nq_redial_pause(pool->failures);
+    nq_redial_failed(&pool->redial, nq_steady());
     pool->failure = *failure;
     if (pool->trouble != NO_TROUBLE || pool->opening)
         return;
@@ -124,8 +122,7 @@ static void note_success(pg_pool *pool, const pg_conn *conn, news *n)
     n->over = pool->trouble;
     n->lasted = nq_steady() - pool->trouble_since;
     pool->trouble = NO_TROUBLE;
-    pool->failures = 0;
-    pool->next_try = 0;
+    pool->redial = (nq_redial){0};
 }
 
 /* ---- connections come and go ------------------------------------------------------------ */
@@ -136,7 +133,7 @@ static pg_conn *add_connection(pg_pool *pool, const nq_bound *bound)
     news n = {0};
     pg_failure failure;
     size_t host = pool->host;
-    bool probe = pool->failures > 0;
+    bool probe = pool->redial.failures > 0;
     pool->open++;
     pool->probing = pool->probing || probe;
     pthread_mutex_unlock(&pool->mutex);
@@ -259,7 +256,7 @@ static int take(pg_pool *pool, neoq_duration patience, bool urgent, pg_conn **co
         if (now >= until)
             break;
         if (pool->open < most && !pool->probing) {
-            if (now >= pool->next_try) {
+            if (now >= pool->redial.next) {
                 *conn = add_connection(pool, &bound);
                 if (!*conn && !pg_failure_lasting(&pool->failure))
                     continue;
@@ -267,7 +264,7 @@ static int take(pg_pool *pool, neoq_duration patience, bool urgent, pg_conn **co
                 pthread_mutex_unlock(&pool->mutex);
                 return status;
             }
-            until = pool->next_try < until ? pool->next_try : until;
+            until = pool->redial.next < until ? pool->redial.next : until;
         }
         nq_cond_wait(&pool->changed, &pool->mutex, &nq_real_clock, until);
     }
@@ -415,7 +412,7 @@ void pg_pool_tend(pg_pool *pool)
     }
     pool->tended = now;
     pg_conn *old = take_old(pool, now);
-    while (pool->open < s->min_conns && pool->failures == 0) {
+    while (pool->open < s->min_conns && pool->redial.failures == 0) {
         nq_bound bound = nq_within(NEOQ_SECONDS(1)); /* whose call this is does not want it */
         pg_conn *conn = add_connection(pool, &bound);
         if (!conn)

@@ -26,8 +26,7 @@ struct rd_pool {
     size_t idle_count;
     int open;     /* connections there are, idle, taken or being made */
     bool probing; /* after a failure, one caller tries for all */
-    int failures; /* in a row */
-    int64_t next_try;
+    nq_redial redial;
     rd_failure failure; /* the last */
     int64_t down_since; /* 0 = connections can be had */
     bool opening;       /* what goes wrong is told to the caller, not to the log */
@@ -56,8 +55,7 @@ static void tell(const rd_pool *pool, const news *n)
 static void note_failure(rd_pool *pool, const rd_failure *failure, news *n)
 {
     int64_t now = nq_steady();
-    pool->failures++;
-    pool->next_try = now + nq_redial_pause(pool->failures);
+    nq_redial_failed(&pool->redial, now);
     pool->failure = *failure;
     if (pool->down_since || pool->opening)
         return;
@@ -72,8 +70,7 @@ static void note_success(rd_pool *pool, news *n)
     n->up = pool->down_since != 0;
     n->lasted = nq_steady() - pool->down_since;
     pool->down_since = 0;
-    pool->failures = 0;
-    pool->next_try = 0;
+    pool->redial = (nq_redial){0};
 }
 
 /* ---- connections come and go ------------------------------------------------------------ */
@@ -83,7 +80,7 @@ static rd_connection *add_connection(rd_pool *pool, const nq_bound *bound)
 {
     news n = {0};
     rd_failure failure;
-    bool probe = pool->failures > 0;
+    bool probe = pool->redial.failures > 0;
     pool->open++;
     pool->probing = pool->probing || probe;
     pthread_mutex_unlock(&pool->mutex);
@@ -167,7 +164,7 @@ int rd_pool_take_within(rd_pool *pool, neoq_duration patience, bool urgent, rd_c
         if (now >= until)
             break;
         if (pool->open < most && !pool->probing) {
-            if (now >= pool->next_try) {
+            if (now >= pool->redial.next) {
                 *out = add_connection(pool, &bound);
                 if (!*out && !pool->failure.lasting)
                     continue;
@@ -175,7 +172,7 @@ int rd_pool_take_within(rd_pool *pool, neoq_duration patience, bool urgent, rd_c
                 pthread_mutex_unlock(&pool->mutex);
                 return status;
             }
-            until = pool->next_try < until ? pool->next_try : until;
+            until = pool->redial.next < until ? pool->redial.next : until;
         }
         nq_cond_wait(&pool->changed, &pool->mutex, &nq_real_clock, until);
     }
