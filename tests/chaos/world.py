@@ -78,7 +78,9 @@ class World:
         elif r.detail == AWAY:
             self.away.setdefault(r.value, r.at)
         elif r.detail == BACK and r.value in self.away:
-            self.outages[r.value].append((self.away.pop(r.value), r.at + S)) # it takes a moment to be noticed
+            away = self.away.pop(r.value)
+            # It takes a moment to be noticed; and who has tried for long tries again after a pause of up to so long.
+            self.outages[r.value].append((away, r.at + S + min(r.at - away, 2 * S)))
         elif r.detail == RESTORED:
             self.restored.append((r.at - r.value, r.at + 5 * S)) # a run that was claimed just before may begin later
             self.forgot.append((r.at - r.value, r.at + S // 5))
