@@ -18,6 +18,8 @@ static int try_twice(neoq_ctx *ctx, void *arg)
     return neoq_ctx_job(ctx)->retries == 0 ? neoq_fail(ctx, "not %s", "yet") : NEOQ_OK;
 }
 
+enum { MANY = 100 /* jobs of a call: more than go into one piece of a pipeline */ };
+
 static int succeed(neoq_ctx *ctx, void *arg)
 {
     ground *g = arg;
@@ -138,15 +140,16 @@ static int call_enqueue(ground *g)
 
 static int call_enqueue_many(ground *g)
 {
-    neoq_job jobs[12];
-    neoq_enqueued results[12];
-    char payloads[12][16];
-    for (int i = 0; i < 12; i++) {
-        snprintf(payloads[i], sizeof payloads[i], "[%d]", i % 10); /* the last two are duplicates */
+    enum { COUNT = MANY + 2 }; /* the last two are duplicates */
+    neoq_job jobs[COUNT];
+    neoq_enqueued results[COUNT];
+    char payloads[COUNT][16];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(payloads[i], sizeof payloads[i], "[%d]", i % MANY);
         jobs[i] = (neoq_job){.queue = g->queue, .payload = payloads[i]};
     }
-    int status = neoq_enqueue_many(g->nq, jobs, 12, results);
-    for (int i = 0; i < 12 && status == NEOQ_OK; i++)
+    int status = neoq_enqueue_many(g->nq, jobs, COUNT, results);
+    for (int i = 0; i < COUNT && status == NEOQ_OK; i++)
         if (results[i].status != NEOQ_OK && results[i].status != NEOQ_EDUPLICATE)
             status = results[i].status;
     return status;
@@ -371,9 +374,9 @@ static void check_duplicate(ground *g, int status)
 static void check_many(ground *g, int status)
 {
     size_t jobs = jobs_in(g->nq, g->queue, 0);
-    assert_true(jobs == (status == NEOQ_OK ? 10 : 0) || (unknown(status) && jobs <= 10));
+    assert_true(jobs == (status == NEOQ_OK ? MANY : 0) || (unknown(status) && jobs <= MANY));
     assert_status(NEOQ_OK, call_enqueue_many(g));
-    assert_int_equal(10, jobs_in(g->nq, g->queue, 0));
+    assert_int_equal(MANY, jobs_in(g->nq, g->queue, 0));
 }
 
 static void check_started(ground *g, int status)

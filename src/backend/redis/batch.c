@@ -204,27 +204,41 @@ static bool settles(const redisReply *reply, bool *by_text)
     return !rd_error_passes(reply);
 }
 
-/* Sends what has no answer yet, once. *left: calls that were refused for now. */
-static int pass(neoq_store *store, rd_connection *c, rd_batch *batch, bool *by_text, size_t *left, rd_vectors *v)
+/* c: what was put before is on its way first. */
+static bool put_more(rd_batch *batch, rd_connection *c)
+{
+    if (batch->more && c)
+        rd_push(c);
+    if (batch->more && batch->more(batch, batch->arg))
+        return true;
+    batch->more = NULL;
+    return false;
+}
+
+/* Sends what has no answer yet; *sent: so many calls. On a failure those before the one that failed may be on their way. */
+static int send_calls(neoq_store *store, rd_connection *c, rd_batch *batch, bool by_text, size_t *sent, rd_vectors *v)
 {
     int status = NEOQ_OK;
-    const bool text = *by_text;
-    size_t sent = 0, read = 0;
+    *sent = 0;
+    for (size_t i = 0; status == NEOQ_OK && (i < batch->call_count || put_more(batch, c)); i++)
+        if (!batch->calls[i].reply) {
+            status = rd_append_call(store, c, batch, &batch->calls[i], by_text, v);
+            *sent += status == NEOQ_OK;
+        }
+    rd_push(c);
+    if (batch->rings)
+        rd_bell_ring(store->bell);
+    return status;
+}
+
+/* Does it once. *left: calls that were refused for now. */
+static int pass(neoq_store *store, rd_connection *c, rd_batch *batch, bool *by_text, size_t *left, rd_vectors *v)
+{
+    size_t sent, read = 0;
+    int refused = send_calls(store, c, batch, *by_text, &sent, v), status = NEOQ_OK;
     nq_bound bound = nq_within(store->url.call_timeout);
     *left = 0;
     *by_text = false;
-    for (size_t i = 0; i < batch->call_count && status == NEOQ_OK; i++)
-        if (!batch->calls[i].reply) {
-            status = rd_append_call(store, c, batch, &batch->calls[i], text, v);
-            sent += status == NEOQ_OK;
-        }
-    if (status != NEOQ_OK) /* nothing was sent, and who takes the connection back closes it */
-        return status;
-    if (batch->rings) {
-        static const nq_bound at_once = {.until = 0, .stop_fd = -1};
-        rd_await(c, &at_once);
-        rd_bell_ring(store->bell);
-    }
     for (size_t i = 0; i < batch->call_count && read < sent && status == NEOQ_OK; i++) {
         if (batch->calls[i].reply)
             continue;
@@ -241,7 +255,7 @@ static int pass(neoq_store *store, rd_connection *c, rd_batch *batch, bool *by_t
             freeReplyObject(reply);
         }
     }
-    return status;
+    return status == NEOQ_OK ? refused : status;
 }
 
 /* An answer that is an error fails the batch, once all are there. */
@@ -303,13 +317,22 @@ static int send_all(neoq_store *store, neoq_duration patience, rd_batch *batch, 
     return status != NEOQ_OK && status != NEOQ_EUNKNOWN && unknown ? fail_again(words) : status;
 }
 
+static int no_memory(void)
+{
+    return nq_fail(NEOQ_ENOMEM, "no memory for a batch of calls to Redis");
+}
+
 int rd_send_within(neoq_store *store, neoq_duration patience, rd_batch *batch, bool again)
 {
     if (batch->failed || batch->text.failed)
-        return nq_fail(NEOQ_ENOMEM, "no memory for a batch of calls to Redis");
-    if (batch->call_count == 0)
+        return no_memory();
+    while (store->cluster && put_more(batch, NULL))
+        ;
+    if (batch->call_count == 0 && !batch->more)
         return NEOQ_OK;
     int status = store->cluster ? rd_spread(store, patience, batch, again) : send_all(store, patience, batch, again);
+    if (status == NEOQ_OK && (batch->failed || batch->text.failed)) /* since then */
+        return no_memory();
     return status == NEOQ_OK ? find_refusal(store, batch) : status;
 }
 
@@ -350,7 +373,7 @@ int rd_write(neoq_store *store, rd_batch *batch)
 
 const redisReply *rd_answer_of(const rd_batch *batch, size_t call)
 {
-    return !batch->failed && call < batch->call_count ? batch->calls[call].reply : NULL;
+    return call < batch->call_count ? batch->calls[call].reply : NULL;
 }
 
 const redisReply *rd_item(const redisReply *reply, size_t i)

@@ -35,6 +35,9 @@ typedef struct rd_batch {
     bool failed; /* memory ran out */
     bool urgent; /* does not wait until one of the pool's connections is free */
     bool rings;  /* once it is sent: a claim that follows finds what it brings */
+    /* Puts further calls while the server works on those before; false: there are none. NULL = all are there. */
+    bool (*more)(struct rd_batch *batch, void *arg);
+    void *arg;
 } rd_batch;
 
 void rd_batch_free(rd_batch *batch);

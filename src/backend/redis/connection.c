@@ -158,7 +158,7 @@ static void load_wire(rd_connection *c)
 }
 
 /* Sends what the socket takes. A server that has closed its end may have said before why: that is still read. */
-static void push(rd_connection *c)
+void rd_push(rd_connection *c)
 {
     while (has_unsent(c)) {
         if (c->sent == c->wire.size)
@@ -227,7 +227,7 @@ bool rd_connection_shake_hands(rd_connection *c, const nq_bound *bound, rd_failu
     for (;;) {
         rd_tls_state state = rd_tls_shake_hands(c->tls, failure);
         rd_tls_drain(c->tls, &c->wire);
-        push(c);
+        rd_push(c);
         if (state == RD_TLS_DONE)
             return true;
         if (state == RD_TLS_FAILED)
@@ -301,7 +301,7 @@ static int fail_broken(rd_connection *c)
 static bool wait_for_reply(rd_connection *c, const nq_bound *bound)
 {
     while (!c->ready && !(c->ready = next_reply(c)) && !c->ended) {
-        push(c);
+        rd_push(c);
         if (c->ended)
             continue;
         if (!nq_wait_io(c->fd, (short)(POLLIN | (has_unsent(c) ? POLLOUT : 0)), bound))

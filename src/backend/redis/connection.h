@@ -36,6 +36,9 @@ int rd_reply(rd_connection *c, const nq_bound *bound, redisReply **out);
 /* One command and its reply; an error reply becomes the status and the words of rd_refused(). */
 int rd_command(rd_connection *c, const nq_bound *bound, int argc, const char *const *argv, redisReply **out);
 
+/* Sends what is appended, as much of it as the socket takes now. */
+void rd_push(rd_connection *c);
+
 /* Sends what is appended, and waits until rd_reply() has something to give without waiting: a reply, or the connection's
  * end. False: the bound was reached, and nothing has changed. For who waits on a blocking command or a subscription: the
  * bound's stop_fd lets another thread end the wait. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Who goes with whom: calls that come while others are being stored wait, and one of them then takes all of them along
- * in one pipeline (base/group.h), a script call a queue and some forty jobs. A call with many jobs goes by itself.
+ * in one pipeline (base/group.h), a script call a queue and some forty jobs. A call with many jobs goes by itself; the
+ * server stores the first of them while the rest is encoded.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +40,7 @@ typedef struct load_job {
     rd_op *op;
     size_t place;      /* in the callers' order */
     size_t registered; /* the call that registers its queue */
-    size_t call;       /* that stores it */
+    size_t call;       /* that stores it; SIZE_MAX = it came to none */
     bool gone;         /* another queue has it */
 } load_job;
 
@@ -127,41 +128,69 @@ static bool is_plain(const neoq_job *job)
     return job->state == NEOQ_READY && job->priority == 0;
 }
 
-/* By queue, and in pieces. */
-static void put_load(neoq_store *store, rd_load *load, neoq_time now)
+/* A load on its way into its batch: by queue, and in pieces. */
+typedef struct loading {
+    neoq_store *store;
+    rd_load *load;
+    neoq_time now;
+    size_t at;         /* the next entry */
+    const char *queue; /* of those before */
+    size_t registered; /* by this call */
+    bool tells;
+} loading;
+
+static void begin_queue(rd_batch *batch, loading *l, const char *queue)
 {
-    const char *queue = NULL;
-    size_t jobs = 0, bytes = 0, registered = 0;
-    bool tell = false;
-    for (size_t i = 0; i <= load->count; i++) {
-        load_job *entry = i < load->count ? &load->entries[i] : NULL;
-        bool other = !entry || !queue || strcmp(queue, entry->job->queue) != 0;
-        if (other && tell) {
-            rd_begin(&load->batch, "PUBLISH");
-            rd_put_text(&load->batch, RD_WAKE_CHANNEL);
-            rd_put_text(&load->batch, queue);
-        }
-        if (!entry)
+    l->queue = queue;
+    put_registration(batch, rd_home(l->store, queue));
+    l->registered = batch->call_count - 1;
+}
+
+static void end_queue(rd_batch *batch, loading *l)
+{
+    rd_begin(batch, "PUBLISH");
+    rd_put_text(batch, RD_WAKE_CHANNEL);
+    rd_put_text(batch, l->queue);
+    l->tells = false;
+}
+
+/* The jobs of one script call. */
+static void put_jobs(rd_batch *batch, loading *l)
+{
+    char key[RD_KEY_SIZE];
+    rd_begin_script(batch, RD_ENQUEUE, rd_queue_key(rd_home(l->store, l->queue), key));
+    rd_put_time(batch, l->now);
+    for (size_t jobs = 0, bytes = 0; l->at < l->load->count && jobs < PIECE_JOBS && bytes <= PIECE_BYTES; jobs++) {
+        const load_job *entry = &l->load->entries[l->at];
+        if (strcmp(l->queue, entry->job->queue) != 0)
             break;
-        if (other) {
-            queue = entry->job->queue;
-            put_registration(&load->batch, rd_home(store, queue));
-            registered = load->batch.call_count - 1;
-            tell = false;
-        }
-        if (other || jobs == PIECE_JOBS || bytes > PIECE_BYTES) {
-            char key[RD_KEY_SIZE];
-            rd_begin_script(&load->batch, RD_ENQUEUE, rd_queue_key(rd_home(store, queue), key));
-            rd_put_time(&load->batch, now);
-            jobs = bytes = 0;
-        }
-        rd_put_job(store, &load->batch, entry->job);
-        entry->registered = registered;
-        entry->call = load->batch.call_count - 1;
-        tell = tell || !is_plain(entry->job) || rd_is_shared(store);
-        jobs++;
+        rd_put_job(l->store, batch, entry->job);
+        l->tells = l->tells || !is_plain(entry->job) || rd_is_shared(l->store);
         bytes += entry->job->payload_size;
+        l->at++;
     }
+}
+
+/* For the batch's `more`. Without memory what was begun is not sent. */
+static bool put_piece(rd_batch *batch, void *arg)
+{
+    loading *l = arg;
+    size_t before = batch->call_count, from = l->at;
+    const neoq_job *job = from < l->load->count ? l->load->entries[from].job : NULL;
+    bool other = !job || !l->queue || strcmp(l->queue, job->queue) != 0;
+    if (other && l->tells)
+        end_queue(batch, l);
+    if (other && job)
+        begin_queue(batch, l, job->queue);
+    if (job)
+        put_jobs(batch, l);
+    if (batch->failed || batch->text.failed)
+        batch->call_count = before;
+    for (size_t i = from; i < l->at && batch->call_count > before; i++) {
+        l->load->entries[i].registered = l->registered;
+        l->load->entries[i].call = batch->call_count - 1;
+    }
+    return batch->call_count > before;
 }
 
 /* Of a call that answered: what it tells of its jobs. */
@@ -236,8 +265,8 @@ static bool gather(const neoq_store *store, rd_load *load, nq_member *first, con
         for (size_t i = 0; i < op->count; i++) {
             op->results[i] = (neoq_enqueued){.status = NEOQ_OK};
             snprintf(op->results[i].id, sizeof op->results[i].id, "%s", rd_task_id(store, &op->jobs[i]));
-            load->entries[load->count] =
-                (load_job){.job = &op->jobs[i], .result = &op->results[i], .op = op, .place = load->count};
+            load->entries[load->count] = (load_job){
+                .job = &op->jobs[i], .result = &op->results[i], .op = op, .place = load->count, .call = SIZE_MAX};
             load->count++;
         }
     }
@@ -290,8 +319,8 @@ static int send_load(neoq_store *store, rd_load *load)
 {
     if (load->count > 0)
         qsort(load->entries, load->count, sizeof *load->entries, by_queue);
-    put_load(store, load, rd_now(store));
-    load->batch.rings = true;
+    loading l = {.store = store, .load = load, .now = rd_now(store)};
+    load->batch = (rd_batch){.rings = true, .more = put_piece, .arg = &l};
     int64_t sent = nq_steady();
     int status = rd_send(store, &load->batch, false);
     read_answers(store, load, sent, status);
