@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Who goes with whom: calls that come while others are being stored wait, and one of them then takes all of them along
- * in one pipeline (base/group.h), a script call a queue and some forty jobs. A call with many jobs goes by itself; the
+ * in one pipeline (base/group.h), a script call a queue and some thirty jobs. A call with many jobs goes by itself; the
  * server stores the first of them while the rest is encoded.
  */
 #include <stdio.h>
@@ -17,7 +17,6 @@ enum {
     MANY_JOBS = 100,
     JOBS_TOGETHER = 2000,
     BYTES_TOGETHER = 4 << 20,
-    PIECE_JOBS = 40, /* of one script call, which holds everybody else up: these take longest */
     PIECE_BYTES = 256 << 10,
 };
 
@@ -160,7 +159,7 @@ static void put_jobs(rd_batch *batch, loading *l)
     char key[RD_KEY_SIZE];
     rd_begin_script(batch, RD_ENQUEUE, rd_queue_key(rd_home(l->store, l->queue), key));
     rd_put_time(batch, l->now);
-    for (size_t jobs = 0, bytes = 0; l->at < l->load->count && jobs < PIECE_JOBS && bytes <= PIECE_BYTES; jobs++) {
+    for (size_t jobs = 0, bytes = 0; l->at < l->load->count && jobs < RD_PIECE && bytes <= PIECE_BYTES; jobs++) {
         const load_job *entry = &l->load->entries[l->at];
         if (strcmp(l->queue, entry->job->queue) != 0)
             break;
