@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/postgres/server_clock.h"
+#include "base/server_clock.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -33,7 +33,7 @@ struct pg_pool {
 
     atomic_bool pooler;
     atomic_int lost;
-    pg_server_clock server_clock;
+    nq_server_clock server_clock;
 };
 
 bool pg_pool_is_pooled(const pg_pool *pool)
@@ -45,14 +45,14 @@ bool pg_pool_is_pooled(const pg_pool *pool)
 
 neoq_time pg_pool_now(pg_pool *pool)
 {
-    return pool->clock == &nq_real_clock ? pg_server_clock_at(&pool->server_clock, nq_steady())
+    return pool->clock == &nq_real_clock ? nq_server_clock_at(&pool->server_clock, nq_steady())
                                          : pool->clock->now(pool->clock);
 }
 
 /* The mutex is held. */
 static void adopt_time(pg_pool *pool, const pg_conn *conn)
 {
-    pg_server_clock_take(&pool->server_clock, conn->server_time, conn->measured, conn->server_error);
+    nq_server_clock_take(&pool->server_clock, conn->server_time, conn->measured, conn->server_error);
 }
 
 /* ---- trouble ---------------------------------------------------------------------------- */
@@ -220,7 +220,7 @@ static bool make_ready(pg_pool *pool, pg_conn *conn)
     bool stale = false;
     if (pool->clock == &nq_real_clock) {
         pthread_mutex_lock(&pool->mutex);
-        stale = pg_server_clock_is_stale(&pool->server_clock, now);
+        stale = nq_server_clock_is_stale(&pool->server_clock, now);
         pthread_mutex_unlock(&pool->mutex);
     }
     if (!stale)

@@ -430,5 +430,8 @@ int rd_enqueue(neoq_store *store, const neoq_job *jobs, size_t count, neoq_enque
         store_ops(store, &op.member, NULL);
     else
         nq_group_join(emptiest_lane(store), &op.member, serve, store);
-    return op.status == NEOQ_OK ? NEOQ_OK : nq_fail(op.status, "%s", op.message);
+    if (op.status != NEOQ_OK)
+        return nq_fail(op.status, "%s", op.message);
+    rd_mind_time(store);
+    return NEOQ_OK;
 }

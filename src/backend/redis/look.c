@@ -474,5 +474,7 @@ int rd_find(neoq_store *store, const neoq_filter *filter, neoq_each_job each, vo
     }
     free(s.list);
     rd_names_free(&names);
+    if (status == NEOQ_OK)
+        rd_mind_time(store);
     return status;
 }

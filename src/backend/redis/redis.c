@@ -39,7 +39,7 @@ neoq_time rd_now(neoq_store *store)
 {
     if (!store->real_time)
         return store->clock->now(store->clock);
-    return nq_steady() + atomic_load(&store->ahead);
+    return nq_server_clock_at(&store->server_clock, nq_steady());
 }
 
 int rd_measure_time(neoq_store *store)
@@ -51,15 +51,22 @@ int rd_measure_time(neoq_store *store)
     int64_t took = nq_steady() - begun;
     const redisReply *time = status == NEOQ_OK ? batch.calls[0].reply : NULL;
     int64_t there = rd_number(rd_item(time, 0), 0) * 1000000 + rd_number(rd_item(time, 1), 0);
-    /* A slow answer says little; but what was known once gets less exact, too. */
-    if (there > 0 && took <= atomic_load(&store->exactness)) {
-        atomic_store(&store->ahead, there - (begun + took / 2));
-        atomic_store(&store->exactness, took + 100);
-    } else {
-        atomic_store(&store->exactness, atomic_load(&store->exactness) + 100);
+    if (there > 0) {
+        pthread_mutex_lock(&store->clock_mutex);
+        nq_server_clock_take(&store->server_clock, there, begun + took / 2, took / 2 + 1);
+        pthread_mutex_unlock(&store->clock_mutex);
     }
     rd_batch_free(&batch);
     return status;
+}
+
+void rd_mind_time(neoq_store *store)
+{
+    pthread_mutex_lock(&store->clock_mutex);
+    bool stale = nq_server_clock_is_stale(&store->server_clock, nq_steady());
+    pthread_mutex_unlock(&store->clock_mutex);
+    if (stale && store->real_time)
+        rd_measure_time(store);
 }
 
 /* ---- open and close --------------------------------------------------------------------- */
@@ -74,6 +81,7 @@ static void rd_close(neoq_store *store)
     rd_url_free(&store->url);
     for (int i = 0; i < RD_LANES; i++)
         nq_group_destroy(&store->lanes[i]);
+    pthread_mutex_destroy(&store->clock_mutex);
     pthread_mutex_destroy(&store->hold_mutex);
     pthread_rwlock_destroy(&store->exchange_lock);
     free(store);
@@ -169,11 +177,11 @@ static int rd_open(neoq_store **out, const neoq_store_config *config)
     store->options = config->options;
     store->clock = config->clock;
     store->real_time = config->clock == &nq_real_clock;
-    atomic_init(&store->exactness, INT64_MAX / 2);
     rd_shas_fill(&store->shas);
     nq_place_find(store->place);
     for (int i = 0; i < RD_LANES; i++)
         nq_group_init(&store->lanes[i]);
+    pthread_mutex_init(&store->clock_mutex, NULL);
     pthread_mutex_init(&store->hold_mutex, NULL);
     pthread_rwlock_init(&store->exchange_lock, NULL);
     int status = open_parts(store, config);

@@ -22,6 +22,7 @@
 #include "backend/redis/url.h"
 #include "base/group.h"
 #include "base/place.h"
+#include "base/server_clock.h"
 
 enum {
     RD_LANES = 2,
@@ -60,8 +61,8 @@ struct neoq_store {
     bool real_time; /* else the clock is a test's, and counts for the server, too */
     rd_shas shas;
 
-    atomic_int_fast64_t ahead;     /* the server's time, less the steady clock's */
-    atomic_int_fast64_t exactness; /* of that */
+    pthread_mutex_t clock_mutex; /* of looks at the server's clock */
+    nq_server_clock server_clock;
 
     nq_group lanes[RD_LANES]; /* of who enqueues */
 
@@ -75,6 +76,8 @@ struct neoq_store {
 /* The time by which the store and the runtime on it go: the server's, or a virtual clock's. */
 neoq_time rd_now(neoq_store *store);
 int rd_measure_time(neoq_store *store);
+/* The same where that was long ago: for who has no beat that does. It is for the end of a call, when the server is there. */
+void rd_mind_time(neoq_store *store);
 /* The queue's own hash, after which all its other keys are named. */
 const char *rd_queue_key(const char *queue, char key[RD_KEY_SIZE]);
 /* Whether its keys are together: on a Cluster a name that begins with "}" leaves them without a tag. */

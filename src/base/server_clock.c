@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "backend/postgres/server_clock.h"
+#include "base/server_clock.h"
 
 /* How long a look serves, by how much clocks may drift apart meanwhile, and how far back is no correction any more. */
 enum { PERIOD_S = 60, DRIFT_PER_MILLION = 100, CORRECTION_S = 1 };
 
-neoq_time pg_server_clock_at(pg_server_clock *clock, int64_t steady)
+neoq_time nq_server_clock_at(nq_server_clock *clock, int64_t steady)
 {
     neoq_time now = steady + atomic_load_explicit(&clock->offset, memory_order_relaxed);
     int_fast64_t latest = atomic_load(&clock->latest);
@@ -14,7 +14,7 @@ neoq_time pg_server_clock_at(pg_server_clock *clock, int64_t steady)
     return latest;
 }
 
-void pg_server_clock_take(pg_server_clock *clock, neoq_time time, int64_t measured, int64_t error)
+void nq_server_clock_take(nq_server_clock *clock, neoq_time time, int64_t measured, int64_t error)
 {
     int64_t offset = time - measured, old = atomic_load(&clock->offset);
     int64_t known = clock->error + (measured - clock->measured) / (1000000 / DRIFT_PER_MILLION);
@@ -28,7 +28,7 @@ void pg_server_clock_take(pg_server_clock *clock, neoq_time time, int64_t measur
     clock->measured = measured;
 }
 
-bool pg_server_clock_is_stale(pg_server_clock *clock, int64_t steady)
+bool nq_server_clock_is_stale(nq_server_clock *clock, int64_t steady)
 {
     bool stale = steady - clock->measured > NEOQ_SECONDS(PERIOD_S);
     if (stale)
