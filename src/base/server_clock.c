@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/server_clock.h"
 
-/* How long a look serves, by how much clocks may drift apart meanwhile, and how far back is no correction any more. */
-enum { PERIOD_S = 60, DRIFT_PER_MILLION = 100, CORRECTION_S = 1 };
+/* How long a look serves, and one that is less exact than that; by how much clocks may drift apart meanwhile; and how far
+ * back is no correction any more. */
+enum { PERIOD_S = 60, VAGUE_PERIOD_S = 1, EXACT_MS = 50, DRIFT_PER_MILLION = 100, CORRECTION_S = 1 };
 
 neoq_time nq_server_clock_at(nq_server_clock *clock, int64_t steady)
 {
@@ -30,7 +31,8 @@ void nq_server_clock_take(nq_server_clock *clock, neoq_time time, int64_t measur
 
 bool nq_server_clock_is_stale(nq_server_clock *clock, int64_t steady)
 {
-    bool stale = steady - clock->measured > NEOQ_SECONDS(PERIOD_S);
+    bool vague = clock->error > NEOQ_MILLISECONDS(EXACT_MS);
+    bool stale = steady - clock->measured > NEOQ_SECONDS(vague ? VAGUE_PERIOD_S : PERIOD_S);
     if (stale)
         clock->measured = steady;
     return stale;

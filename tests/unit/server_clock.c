@@ -75,6 +75,19 @@ static void test_after_a_minute_one_is_to_look_again(void **state)
     assert_false(nq_server_clock_is_stale(&clock, 1000 * MS + NEOQ_SECONDS(61)));
 }
 
+/* An answer that was long under way says little. */
+static void test_after_a_vague_look_one_is_to_look_again_soon(void **state)
+{
+    nq_server_clock clock = {.measured = 0};
+    (void)state;
+    nq_server_clock_take(&clock, NOON, 1000 * MS, 2000 * MS);
+    assert_false(nq_server_clock_is_stale(&clock, 2000 * MS));
+    assert_true(nq_server_clock_is_stale(&clock, 2001 * MS));
+    nq_server_clock_take(&clock, NOON + 900 * MS, 2001 * MS, 1 * MS);
+    assert_true(nq_server_clock_at(&clock, 2001 * MS) == NOON + 900 * MS);
+    assert_false(nq_server_clock_is_stale(&clock, 2001 * MS + NEOQ_SECONDS(60)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -83,6 +96,7 @@ int main(void)
         cmocka_unit_test(test_a_correction_does_not_take_time_back),
         cmocka_unit_test(test_a_clock_that_was_set_back_is_followed),
         cmocka_unit_test(test_after_a_minute_one_is_to_look_again),
+        cmocka_unit_test(test_after_a_vague_look_one_is_to_look_again_soon),
     };
     return cmocka_run_group_tests_name("server_clock", tests, NULL, NULL);
 }
