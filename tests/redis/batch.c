@@ -66,12 +66,67 @@ static void test_a_part_that_was_done_is_not_nothing(void **state)
     nq_redis_backend.close(store);
 }
 
+/* Larger than any command may be; nobody looks into it. */
+static void put_too_much(rd_batch *batch)
+{
+    rd_begin(batch, "SET");
+    rd_put_text(batch, "much");
+    rd_put(batch, "", (size_t)2 << 30);
+}
+
+static void assert_stored(base *b, const char *key, bool stored)
+{
+    rd_pool *pool = open_pool(b, "");
+    char command[64];
+    snprintf(command, sizeof command, "EXISTS %s", key);
+    assert_answer(pool, command, stored ? "1" : "0");
+}
+
+static void test_what_cannot_go_out_whole_does_not_go_out(void **state)
+{
+    rd_batch batch = {0};
+    neoq_store *store = open_store(*state);
+    put_call(&batch, "SET", "first", "x");
+    put_too_much(&batch);
+    assert_int_equal(NEOQ_ETOOBIG, rd_send(store, &batch, false));
+    assert_null(rd_answer_of(&batch, 0));
+    assert_stored(*state, "first", false);
+    rd_batch_free(&batch);
+    nq_redis_backend.close(store);
+}
+
+static bool put_one_then_too_much(rd_batch *batch, void *arg)
+{
+    int *pieces = arg;
+    if (++*pieces == 1)
+        put_call(batch, "SET", "first", "x");
+    else
+        put_too_much(batch);
+    return true;
+}
+
+static void test_of_what_goes_out_in_pieces_the_first_are_answered(void **state)
+{
+    int pieces = 0;
+    rd_batch batch = {.more = put_one_then_too_much, .arg = &pieces};
+    neoq_store *store = open_store(*state);
+    assert_int_equal(NEOQ_ETOOBIG, rd_send(store, &batch, false));
+    assert_int_equal(2, pieces);
+    assert_true(rd_is_text(rd_answer_of(&batch, 0), "OK"));
+    assert_null(rd_answer_of(&batch, 1));
+    assert_stored(*state, "first", true);
+    rd_batch_free(&batch);
+    nq_redis_backend.close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         on_base(test_an_answer_that_was_lost_stays_lost),
         on_base(test_who_only_looks_knows_that_nothing_was_done),
         on_base(test_a_part_that_was_done_is_not_nothing),
+        on_base(test_what_cannot_go_out_whole_does_not_go_out),
+        on_base(test_of_what_goes_out_in_pieces_the_first_are_answered),
     };
     return cmocka_run_group_tests_name("batch", tests, NULL, NULL);
 }

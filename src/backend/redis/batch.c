@@ -215,16 +215,22 @@ static bool put_more(rd_batch *batch, rd_connection *c)
     return false;
 }
 
-/* Sends what has no answer yet; *sent: so many calls. On a failure those before the one that failed may be on their way. */
+/* Sends what has no answer yet; *sent: so many calls. On a failure that is none, unless more were still to be put: then
+ * those before the one that failed are on their way. */
 static int send_calls(neoq_store *store, rd_connection *c, rd_batch *batch, bool by_text, size_t *sent, rd_vectors *v)
 {
     int status = NEOQ_OK;
+    bool whole = !batch->more;
     *sent = 0;
     for (size_t i = 0; status == NEOQ_OK && (i < batch->call_count || put_more(batch, c)); i++)
         if (!batch->calls[i].reply) {
             status = rd_append_call(store, c, batch, &batch->calls[i], by_text, v);
             *sent += status == NEOQ_OK;
         }
+    if (status != NEOQ_OK && whole) { /* who takes the connection back closes it */
+        *sent = 0;
+        return status;
+    }
     rd_push(c);
     if (batch->rings)
         rd_bell_ring(store->bell);
