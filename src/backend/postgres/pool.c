@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/server_clock.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/server_clock.h"
 
 typedef enum trouble { NO_TROUBLE, NO_CONNECTION, READ_ONLY } trouble;
 
